@@ -1,0 +1,166 @@
+"""The verbs that start, stop and look after a stack: `up`, `down`, `status`, `doctor`."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.local.errors import LocalError, NotRunning
+from app.local.home import Home, explain
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", envvar="MEATLIZARD_HOME", help="The folder that holds all state; ~/.meatlizard if not given."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one object for programs.")]
+
+#: Exit status of a start that was told to stop before it was done, as a shell has it for Ctrl-C.
+INTERRUPTED = 130
+
+
+class Lane(StrEnum):
+    AUTO = "auto"
+    QUEUE = "queue"
+    DISCORD = "discord"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the verbs to the `meatlizard` command."""
+    app.command("up")(up)
+    app.command("down")(down)
+    app.command("status")(status)
+    app.command("doctor")(doctor)
+
+
+def up(
+    detach: Annotated[bool, typer.Option("--detach", help="Go on in the background.")] = False,
+    home: HomeOption = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, envvar="MEATLIZARD_PORT", help="Port of the page; a free one if not given.")
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, max=16, help="How many nodes run on this machine.")] = 1,
+    lane: Annotated[Lane, typer.Option(envvar="MEATLIZARD_LANE", help="How turns reach the nodes.")] = Lane.AUTO,
+) -> None:
+    """Start everything on this machine: servers, page, workers and a node with its model."""
+    # Loaded here: the other verbs need neither the servers nor the supervisor.
+    from app.local import leftovers, stack, watch
+    from app.local.progress import Progress
+
+    with _errors(home) as place:
+        progress = Progress()
+        first = not place.exists()
+        place.make()
+        with stack.starting(place):
+            if stack.running(place):
+                _block(place, progress, "MeatLizard is already running", first=False, detached=True)
+                return
+            watch.listen_for_stop()
+            leftovers.forget(place, leftovers.UP)
+            try:
+                wanted = stack.Wanted(port, nodes, lane.value)
+                supervisor = stack.start(place, wanted, not detach, progress, stack.PARTS)
+            except watch.StopAsked:
+                progress.say("Stopped before it was up.")
+                raise typer.Exit(INTERRUPTED) from None
+            if not detach:
+                leftovers.write(place, leftovers.UP, os.getpid())
+        _block(place, progress, "MeatLizard is running", first, detach)
+        if detach:
+            return
+        try:
+            watch.watch(supervisor, progress)
+            progress.say("Stopped.")
+        except watch.StopAsked:
+            progress.say("Stopping …")
+            supervisor.stop()
+            progress.say("Stopped.")
+        finally:
+            leftovers.forget(place, leftovers.UP)
+
+
+def down(home: HomeOption = None) -> None:
+    """Stop everything of the stack; nothing is lost, `up` goes on where it was."""
+    from app.local import stack
+
+    with _errors(home) as place:
+        if not place.run.is_dir() or not stack.stop(place):
+            typer.echo(f"Nothing runs in {place.path}.")
+            return
+        typer.echo("Stopped.")
+
+
+def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Say what runs, where it is reached and which nodes answer."""
+    from app.local import status as local_status
+
+    with _errors(home) as place:
+        found = local_status.status(place)
+        if as_json:
+            typer.echo(json.dumps(found or local_status.NOTHING))
+            if found is None:
+                raise typer.Exit(1)
+            return
+        if found is None:
+            raise NotRunning(place.path)
+        local_status.show(found)
+
+
+def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Look every part over and say how to mend what is wrong."""
+    from app.local import doctor as local_doctor
+
+    with _errors(home) as place:
+        findings = local_doctor.examine(place)
+        if as_json:
+            typer.echo(json.dumps(local_doctor.as_json(findings)))
+        else:
+            local_doctor.show(findings)
+        if not all(finding.ok for finding in findings):
+            raise typer.Exit(1)
+
+
+@contextmanager
+def _errors(given: Path | None) -> Iterator[Home]:
+    """Gives the home meant; what goes wrong with it becomes one line and an exit status."""
+    home: Home | None = None
+    try:
+        home = Home.at(given)
+        yield home
+    except LocalError as error:
+        _fail(str(error), error.exit_status)
+    except OSError as error:
+        said = explain(error, home.path if home else Path("."))
+        _fail(str(said), 1)
+
+
+def _fail(line: str, exit_status: int) -> None:
+    typer.echo(f"meatlizard: {line}", err=True)
+    raise typer.Exit(exit_status)
+
+
+def _block(home: Home, progress: object, title: str, first: bool, detached: bool) -> None:
+    from app.local import settings
+    from app.local.progress import Progress
+
+    assert isinstance(progress, Progress)
+    where = settings.load(home)
+    if first:
+        login = f"name {settings.ADMIN}, password {settings.admin_password(home)}  (kept in {home.admin_password})"
+    else:
+        login = f"name {settings.ADMIN}, password in {home.admin_password}"
+    named = "" if home.path == Path.home() / ".meatlizard" else f" --home '{home.path}'"
+    stop = f"meatlizard down{named}"
+    progress.block(
+        title,
+        [
+            ("Open", where.url),
+            ("Log in", login),
+            ("Logs", str(home.logs)),
+            ("Stop", stop if detached else f"Ctrl-C, or {stop}"),
+        ],
+    )

@@ -1,0 +1,180 @@
+"""The stack's own settings: addresses, ports and secrets, made on the first run and remembered since."""
+
+import os
+import secrets
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from app.local import envfile, ports
+from app.local.errors import LocalError, PortTaken
+from app.local.home import Home, write_private
+
+#: Bytes of randomness in each password: 32 cannot be guessed however fast one tries.
+SECRET_BYTES = 32
+BUCKET = "meatlizard"
+DATABASE = "meatlizard"
+#: The name our own processes have at PostgreSQL and Valkey.
+ROLE = "platform"
+#: The person who gets in first.
+ADMIN = "admin"
+
+HEADING = f"""\
+Settings of this MeatLizard, written on the first `meatlizard up`. Keep this file private: it holds all keys.
+Lose MEATLIZARD_KEYS and every message is lost, so keep a copy of the file where this machine is not.
+Variables of the same name in the environment win over it. Restart after a change (`meatlizard down`, `up`).
+
+May be added (see docs): {", ".join(envfile.PREFIX + name for name in (
+    "SYSTEM_PROMPT", "TEMPERATURE", "TOP_P", "MAX_TOKENS", "LANE", "PUBLIC_URL"))}
+"""
+
+#: Settings that name servers, and belong to this stack alone: what the shell holds for another must not leak in.
+OWNED = frozenset(
+    {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_BUCKET"}
+    | {"KEYS", "FLOWER_PORT", "FLOWER_PASSWORD", "NODE", "NODE_KEYS", "HOME", "PORT", "GUARD"}
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the settings file holds, and the parts of it the servers are started with."""
+
+    values: dict[str, str]
+
+    @property
+    def database_url(self) -> str:
+        return self.values["DATABASE_URL"]
+
+    @property
+    def redis_url(self) -> str:
+        return self.values["REDIS_URL"]
+
+    @property
+    def url(self) -> str:
+        """Where a person's browser on this machine finds the page."""
+        return f"http://{self.host}:{self.web_port}"
+
+    @property
+    def host(self) -> str:
+        """Where to knock for the page: the address it listens on, or loopback when it listens on all."""
+        given = os.environ.get(envfile.PREFIX + "HOST") or self.values["HOST"]
+        return ports.LOOPBACK if given in ("0.0.0.0", "::", "localhost") else given
+
+    @property
+    def postgres_port(self) -> int:
+        return _port(self.database_url)
+
+    @property
+    def redis_port(self) -> int:
+        return _port(self.redis_url)
+
+    @property
+    def s3_port(self) -> int:
+        return _port(self.values["S3_ENDPOINT"])
+
+    @property
+    def web_port(self) -> int:
+        return int(self.values["PORT"])
+
+    @property
+    def database_password(self) -> str:
+        return urlsplit(self.database_url).password or ""
+
+    @property
+    def redis_password(self) -> str:
+        return urlsplit(self.redis_url).password or ""
+
+    @property
+    def dsn(self) -> str:
+        """The database's address as libpq takes it (SQLAlchemy's names the driver too)."""
+        return self.database_url.replace("+psycopg2", "", 1)
+
+
+def load(home: Home) -> Settings:
+    """The settings as they stand; raises LocalError when the file lacks what a stack needs."""
+    values = envfile.read(home.settings)
+    missing = [key for key in ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT", "KEYS", "HOST", "PORT") if key not in values]
+    if missing:
+        lines = ", ".join(envfile.PREFIX + key for key in missing)
+        raise LocalError(f"{home.settings} lacks {lines}: put the lines back, or move the folder away to begin anew")
+    return Settings(values)
+
+
+def prepare(home: Home, port: int | None) -> Settings:
+    """The settings for a start: secrets made once, every port free now. A port asked for is taken or refused."""
+    if port is not None and not ports.is_free(port):
+        raise PortTaken(port)
+    known = load(home).values if home.exists() else _first()
+    fresh = known | _free_ports(known, port)
+    envfile.update(home.settings, fresh, HEADING)
+    return load(home)
+
+
+def admin_password(home: Home) -> str:
+    """The first administrator's password, made once and kept in a file of its own."""
+    if not home.admin_password.exists():
+        # Typed by a person, once: 96 bits are plenty where each try costs an argon2 hash.
+        write_private(home.admin_password, secrets.token_urlsafe(12) + "\n")
+    return home.admin_password.read_text(encoding="utf-8").strip()
+
+
+def environment(home: Home) -> dict[str, str]:
+    """What the supervised processes inherit: this shell's variables, without another stack's servers."""
+    kept = {key: value for key, value in os.environ.items() if key.removeprefix(envfile.PREFIX) not in OWNED}
+    return kept | {envfile.PREFIX + "HOME": str(home.path)}
+
+
+def _first() -> dict[str, str]:
+    # Loaded here: `status` and `down` read settings and need no cryptography.
+    from cryptography.fernet import Fernet
+
+    return {
+        "DATABASE_URL": f"postgresql+psycopg2://{ROLE}:{_secret()}@{ports.LOOPBACK}:0/{DATABASE}",
+        "REDIS_URL": f"redis://{ROLE}:{_secret()}@{ports.LOOPBACK}:0/0",
+        "S3_ENDPOINT": f"http://{ports.LOOPBACK}:0",
+        "S3_ACCESS_KEY": secrets.token_hex(10),
+        "S3_SECRET_KEY": _secret(),
+        "S3_BUCKET": BUCKET,
+        "KEYS": Fernet.generate_key().decode(),
+        "HOST": ports.LOOPBACK,
+        # Nobody can come from elsewhere: whoever sits at this machine may try it without an account.
+        "GUESTS": "loopback",
+        "FLOWER_PASSWORD": _secret(),
+    }
+
+
+def _free_ports(known: dict[str, str], asked: int | None) -> dict[str, str]:
+    """The settings that hold a port, each changed only where another program sits on the remembered one."""
+    taken: set[int] = {asked} if asked else set()
+    fresh: dict[str, str] = {}
+
+    def keep_or_pick(remembered: int) -> int:
+        usable = remembered and remembered not in taken and ports.is_free(remembered)
+        chosen = remembered if usable else ports.pick(taken)
+        taken.add(chosen)
+        return chosen
+
+    web = int(known.get("PORT", 0))
+    if asked:
+        web = asked
+    elif not web or not ports.is_free(web, known["HOST"]):
+        web = ports.pick_web(taken)
+    taken.add(web)
+    fresh["PORT"] = str(web)
+    for key in ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT"):
+        fresh[key] = _with_port(known[key], keep_or_pick(_port(known[key])))
+    fresh["FLOWER_PORT"] = str(keep_or_pick(int(known.get("FLOWER_PORT", 0))))
+    return fresh
+
+
+def _port(url: str) -> int:
+    return urlsplit(url).port or 0
+
+
+def _with_port(url: str, port: int) -> str:
+    parts = urlsplit(url)
+    logins, at, _ = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{logins}{at}{parts.hostname}:{port}").geturl()
+
+
+def _secret() -> str:
+    return secrets.token_urlsafe(SECRET_BYTES)

@@ -1,0 +1,212 @@
+"""Starting, watching and stopping one home's stack."""
+
+import fcntl
+import http.client
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from app.local import leftovers, model, node, postgres, s3, settings, valkey
+from app.local.errors import AlreadyStarting, LocalError, ServerFailed
+from app.local.home import Home, explain
+from app.local.platform_process import Platform, PlatformProcess, last_line
+from app.local.program import Program, ours
+from app.local.progress import Progress
+from app.local.settings import ADMIN, Settings
+from app.local.supervision import Supervisor
+from app.wire import names
+
+#: Seconds between two looks at what is starting.
+LOOK_SECONDS = 0.05
+#: Seconds for a server, for the page, and for a node with its model (a large one is read from a slow disk).
+SERVER_SECONDS = 60
+WEB_SECONDS = 60
+NODE_SECONDS = 900
+#: A process that ended so often while its start is waited for will not come up by itself.
+START_TRIES = 3
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asked for."""
+
+    port: int | None = None
+    nodes: int = 1
+    lane: str = "auto"
+
+
+class NotYet(Exception):
+    """Something that is waited for is not there yet."""
+
+
+def running(home: Home) -> Supervisor | None:
+    """The supervisor of a stack that is up as a whole."""
+    supervisor = Supervisor.connect(home)
+    if supervisor is None:
+        return None
+    try:
+        states = [process.state for process in supervisor.processes().values()]
+    except OSError:
+        return None
+    # One that is between two starts is still looked after; "stopped" means that the start never came to it.
+    return supervisor if states and "stopped" not in states and "stopping" not in states else None
+
+
+@contextmanager
+def starting(home: Home) -> Iterator[None]:
+    """Holds the home for one start at a time; the lock goes with the process that holds it."""
+    with (home.run / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyStarting(home.path) from None
+        yield
+
+
+def start(home: Home, wanted: Wanted, attached: bool, progress: Progress, parts: "Parts") -> Supervisor:
+    """Brings the whole stack up and returns when it answers; on failure all that was started is ended again."""
+    leftovers.end(home)
+    supervisor: Supervisor | None = None
+    platform: Platform | None = None
+    try:
+        with progress.step("Checking folder, ports and model"):
+            stack_settings = settings.prepare(home, wanted.port)
+            found = _model(home, progress)
+            node_names = node.names(wanted.nodes)
+            for name in node_names:
+                node.write(home, stack_settings, name, found)
+        environment = settings.environment(home) | {"MEATLIZARD_LANE": wanted.lane}
+        platform = parts.platform(home, environment)
+        with progress.step("Starting PostgreSQL, Valkey and the object store"):
+            programs = [part.prepare(home, stack_settings) for part in (postgres, valkey, s3)]
+            programs += parts.programs(home, wanted)
+            supervisor = Supervisor.start(home, programs, environment, attached)
+            _await(supervisor, postgres.NAME, lambda: postgres.set_up(home, stack_settings), SERVER_SECONDS)
+            _await(supervisor, valkey.NAME, lambda: valkey.ping(stack_settings), SERVER_SECONDS)
+            _await(supervisor, s3.NAME, lambda: s3.answers(stack_settings), SERVER_SECONDS)
+        with progress.step("Preparing the database, the first account and the node's keys"):
+            request = _request(home, node_names, wanted)
+            for name, keys in platform.ask(request)["node_keys"].items():
+                node.give_keys(home, name, keys)
+        checks = parts.checks(stack_settings, wanted)
+        with progress.step("Starting " + ", ".join(program.name for program in programs[3:])):
+            supervisor.start_ours()
+            for name, check in checks.items():
+                _await(supervisor, name, check, WEB_SECONDS if name == "web" else NODE_SECONDS)
+        return supervisor
+    except BaseException as error:
+        if supervisor is not None:
+            supervisor.stop()
+        leftovers.end(home)
+        if isinstance(error, OSError):
+            raise explain(error, home.path) from None
+        raise
+    finally:
+        if platform is not None:
+            platform.close()
+
+
+def our_programs(home: Home, wanted: Wanted) -> list[Program]:
+    """Our own processes, in the order in which they are shown."""
+    programs = [ours(name, [name], home) for name in ("web", "worker", "beat", "flower")]
+    return programs + [node.program(home, name) for name in node.names(wanted.nodes)]
+
+
+def our_checks(stack_settings: Settings, wanted: Wanted) -> dict[str, Callable[[], None]]:
+    """What must be true of which process before a person is told to go ahead."""
+
+    def web() -> None:
+        connection = http.client.HTTPConnection(stack_settings.host, stack_settings.web_port, timeout=3)
+        try:
+            connection.request("GET", "/health")
+            if (status := connection.getresponse().status) != 200:
+                raise NotYet(f"/health says {status}")
+        finally:
+            connection.close()
+
+    def ready(name: str) -> None:
+        if valkey.read_hash(stack_settings, names.node_key(name)).get("state") != "ready":
+            raise NotYet("the node is not ready")
+
+    checks: dict[str, Callable[[], None]] = {"web": web}
+    for name in node.names(wanted.nodes):
+        checks[node.process_name(name)] = lambda name=name: ready(name)  # type: ignore[misc]
+    return checks
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is ours in a stack, beside the servers; tests put stand-ins here."""
+
+    programs: Callable[[Home, Wanted], list[Program]] = our_programs
+    checks: Callable[[Settings, Wanted], dict[str, Callable[[], None]]] = our_checks
+    platform: Callable[[Home, dict[str, str]], Platform] = PlatformProcess
+
+
+PARTS = Parts()
+
+
+def stop(home: Home) -> list[str]:
+    """Ends whatever of this home runs; the names of what did."""
+    before = [record.name for record in leftovers.records(home) if record.process()]
+    if supervisor := Supervisor.connect(home):
+        supervisor.stop()
+    leftovers.end(home)
+    return before
+
+
+def _model(home: Home, progress: Progress) -> Any:
+    if os.environ.get("MEATLIZARD_LLAMA_URL"):
+        return None
+    found = model.find(home)
+    if found is None:
+        progress.say("  fetching the model SmolLM2-135M-Instruct, 94 MB, once")
+        found = model.fetch(home)
+    model.check(found)
+    return found
+
+
+def _request(home: Home, node_names: list[str], wanted: Wanted) -> dict[str, Any]:
+    lane = "queue" if wanted.lane == "auto" else wanted.lane
+    return {
+        "admin": {"name": ADMIN, "password": settings.admin_password(home)},
+        "nodes": [{"name": name, "slots": node.slots(home, name), "lane": lane} for name in node_names],
+    }
+
+
+def _await(supervisor: Supervisor, name: str, check: Callable[[], None], seconds: float) -> None:
+    """Returns when the check passes; raises ServerFailed when its process keeps ending or takes too long."""
+    pids: set[int] = set()
+
+    def look() -> None:
+        try:
+            check()
+        except LocalError:
+            raise
+        except Exception as error:  # noqa: BLE001 - each client has errors of its own for "not yet"
+            _watch(supervisor, name, pids)
+            raise NotYet(str(error)) from None
+
+    patience = Retrying(
+        stop=stop_after_delay(seconds), wait=wait_fixed(LOOK_SECONDS), retry=retry_if_exception_type(NotYet)
+    )
+    try:
+        patience(look)
+    except RetryError:
+        said = last_line(supervisor.home, name) or f"no answer in {seconds:.0f} s"
+        raise ServerFailed(name, said, supervisor.home.log(name)) from None
+
+
+def _watch(supervisor: Supervisor, name: str, pids: set[int]) -> None:
+    if not supervisor.alive():
+        said = last_line(supervisor.home, "supervisor.err") or "it was stopped while starting"
+        raise ServerFailed("the supervisor", said, supervisor.home.log("supervisor"))
+    with suppress(OSError):
+        process = supervisor.processes()[name]
+        pids.add(process.pid)
+        if len(pids - {0}) >= START_TRIES or process.state == "failed":
+            raise ServerFailed(name, last_line(supervisor.home, name), supervisor.home.log(name))

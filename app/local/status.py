@@ -1,0 +1,103 @@
+"""What runs in a home right now, as the fixed object that `meatlizard status --json` prints."""
+
+from typing import Any
+
+from app.local import leftovers, node, settings, valkey
+from app.local.home import Home
+from app.local.settings import Settings
+from app.local.supervision import Supervisor
+from app.wire import names
+
+#: What is said when nothing runs: the same keys, nothing in them.
+NOTHING: dict[str, Any] = {"url": None, "processes": {}, "services": None, "nodes": []}
+
+
+def status(home: Home) -> dict[str, Any] | None:
+    """The state of the stack, or None when none runs; secrets in it are the owner's, who may read them anyway."""
+    supervisor = Supervisor.connect(home)
+    if supervisor is None or not home.exists():
+        return None
+    try:
+        processes = supervisor.processes()
+    except OSError:
+        return None
+    known = settings.load(home)
+    return {
+        "url": known.url,
+        "home": str(home.path),
+        "supervisor": {"pid": supervisor.record.pid},
+        "processes": {
+            name: {"pid": process.pid or None, "state": process.state} for name, process in processes.items()
+        }
+        | _engines(home),
+        "services": services(known),
+        "nodes": _nodes(known),
+    }
+
+
+def services(known: Settings) -> dict[str, Any]:
+    """Where the servers are and how to log in."""
+    values = known.values
+    return {
+        "postgres": known.dsn,
+        "redis": known.redis_url,
+        "s3": {
+            "endpoint": values["S3_ENDPOINT"],
+            "access_key": values["S3_ACCESS_KEY"],
+            "secret_key": values["S3_SECRET_KEY"],
+            "bucket": values["S3_BUCKET"],
+        },
+        "discord": None,
+    }
+
+
+def _engines(home: Home) -> dict[str, dict[str, Any]]:
+    """The llama.cpp below each node, as the node recorded it."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in leftovers.records(home):
+        if record.path.name.endswith(".engine.json"):
+            alive = record.process() is not None
+            found[node.engine_name(record.name)] = {
+                "pid": record.pid if alive else None,
+                "state": "running" if alive else "exited",
+            }
+    return found
+
+
+def _nodes(known: Settings) -> list[dict[str, Any]]:
+    """The nodes the platform knows, with what each says of itself; empty while Valkey does not answer."""
+    try:
+        found = []
+        for name in sorted(valkey.members(known, names.NODES)):
+            said = valkey.read_hash(known, names.node_key(name))
+            found.append({
+                "name": name,
+                "lane": said.get("lane", "queue"),
+                "slots": int(said.get("slots", 0)),
+                "busy": valkey.set_size(known, names.node_leases(name)),
+                "state": said.get("state", "away"),
+                "model": said.get("model"),
+            })
+        return found
+    except valkey.unreachable():
+        return []
+
+
+def show(found: dict[str, Any]) -> None:
+    """The same for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"[bold]{found['url']}[/]   [dim]{found['home']}[/]", soft_wrap=True)
+    processes = Table("process", "state", "pid", box=None, pad_edge=False)
+    for name, process in found["processes"].items():
+        colour = "green" if process["state"] == "running" else "yellow"
+        processes.add_row(name, f"[{colour}]{process['state']}[/]", str(process["pid"] or ""))
+    console.print(processes)
+    nodes = Table("node", "lane", "busy", "state", "model", box=None, pad_edge=False)
+    for node_ in found["nodes"]:
+        busy = f"{node_['busy']} of {node_['slots']}"
+        nodes.add_row(node_["name"], node_["lane"], busy, node_["state"], node_["model"] or "")
+    if found["nodes"]:
+        console.print(nodes)
