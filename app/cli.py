@@ -1,0 +1,203 @@
+"""The `meatlizard` command: one verb a process, and the verbs of whoever runs the platform."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from app.wire.errors import MeatLizardError
+
+# The heavy parts are imported where they are used: `meatlizard node` must not need the server's packages, nor
+# `meatlizard status` wait for them.
+
+app = typer.Typer(
+    help="Chat with your own model at home.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
+user_app = typer.Typer(help="The people who have an account.", no_args_is_help=True)
+token_app = typer.Typer(help="Tokens for programs.", no_args_is_help=True)
+keys_app = typer.Typer(help="The master key ring.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
+app.add_typer(token_app, name="token")
+app.add_typer(keys_app, name="keys")
+
+
+def _choose_home(value: Path | None) -> Path | None:
+    if value is not None:
+        os.environ["MEATLIZARD_HOME"] = str(value.expanduser().absolute())
+    return value
+
+
+Home = Annotated[
+    Path | None,
+    typer.Option("--home", help="The stack meant: its state folder. [~/.meatlizard]", callback=_choose_home),
+]
+
+
+@app.command()
+def web(home: Home = None) -> None:
+    """Serve the pages, the API and the chat socket."""
+    from app.web import server
+
+    server.run()
+
+
+@app.command()
+def worker(home: Home = None) -> None:
+    """Finish turns, dispatch, sweep, keep figures."""
+    from workers import processes
+
+    processes.worker()
+
+
+@app.command()
+def beat(home: Home = None) -> None:
+    """Run the schedule."""
+    from workers import processes
+
+    processes.beat()
+
+
+@app.command()
+def flower(home: Home = None) -> None:
+    """Show the tasks in the browser, behind a password."""
+    from workers import processes
+
+    processes.flower()
+
+
+@app.command()
+def node(
+    name: Annotated[str, typer.Option("--name", envvar="MEATLIZARD_NODE", help="Which of this machine's nodes.")] = "home",
+    home: Home = None,
+) -> None:
+    """Answer prompts on this machine."""
+    from workers.inference import process
+
+    process.run(name)
+
+
+@app.command()
+def chat(
+    prompt: Annotated[str, typer.Argument(help="What to ask.")],
+    session: Annotated[str | None, typer.Option(help="Go on with this session.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object at the end.")] = False,
+    home: Home = None,
+) -> None:
+    """Ask the model from the command line."""
+    from app import console
+
+    console.chat(prompt, session, as_json)
+
+
+@user_app.command("add")
+def user_add(
+    name: str,
+    role: Annotated[str, typer.Option(help="owner, admin or member")] = "member",
+    password: Annotated[
+        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="MEATLIZARD_NEW_PASSWORD")
+    ] = "",
+    home: Home = None,
+) -> None:
+    """Make an account."""
+    from app.services import accounts
+    from app.wire.states import Door
+
+    accounts.add(name, password, role, "cli", Door.CLI)
+    typer.echo(f"{name} can sign in now, as {role}.")
+
+
+@user_app.command("list")
+def user_list(home: Home = None) -> None:
+    """Show the accounts."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from app.services import accounts
+
+    table = Table("name", "role", "since", "state")
+    for one in accounts.users():
+        state = "disabled" if one.disabled_at else ""
+        table.add_row(one.name, one.role, f"{one.created_at:%Y-%m-%d}", state)
+    Console().print(table)
+
+
+@user_app.command("role")
+def user_role(name: str, role: str, home: Home = None) -> None:
+    """Give an account another role."""
+    from app.services import accounts
+    from app.wire.states import Door
+
+    accounts.set_role(name, role, "cli", Door.CLI)
+    typer.echo(f"{name} is {role} now.")
+
+
+@user_app.command("disable")
+def user_disable(name: str, home: Home = None) -> None:
+    """Shut an account; its logins and tokens end."""
+    from app.services import accounts
+    from app.wire.states import Door
+
+    accounts.disable(name, "cli", Door.CLI)
+    typer.echo(f"{name} is shut out.")
+
+
+@token_app.command("new")
+def token_new(
+    unlimited: Annotated[bool, typer.Option("--unlimited", help="Free of rate limits.")] = False,
+    user: Annotated[str, typer.Option(help="Whom it acts for.")] = "admin",
+    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object.")] = False,
+    home: Home = None,
+) -> None:
+    """Make a token; it is shown this once."""
+    import json
+
+    from app.services import accounts
+    from app.wire.states import Door
+
+    token = accounts.new_token(user, label, unlimited, "cli", Door.CLI)
+    typer.echo(json.dumps({"token": token}) if as_json else token)
+
+
+@keys_app.command("new")
+def keys_new() -> None:
+    """Print a fresh key; put it in front of MEATLIZARD_KEYS."""
+    from cryptography.fernet import Fernet
+
+    typer.echo(Fernet.generate_key().decode())
+
+
+def main() -> None:
+    """Run the command; an error is one line that says what to do."""
+    from app.local import commands
+
+    commands.register(app)
+    try:
+        app()
+    except MeatLizardError as error:
+        _fail(str(error))
+    except ValueError as error:
+        # pydantic's ValidationError is one: a setting is missing or cannot be.
+        _fail(_settings_line(error))
+
+
+def _settings_line(error: ValueError) -> str:
+    problems = getattr(error, "errors", None)
+    if problems is None:
+        return str(error)
+    first = problems(include_url=False, include_input=False)[0]
+    name = "MEATLIZARD_" + "_".join(str(part) for part in first["loc"]).upper()
+    missing = first["type"] == "missing"
+    hint = "run `meatlizard up` first, or name the stack with --home" if missing else first["msg"]
+    return f"{name} is {'not set' if missing else 'not right'}: {hint}."
+
+
+def _fail(line: str) -> None:
+    sys.stderr.write(f"meatlizard: {line}\n")
+    raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Asking a running platform from the command line, through the same socket as the page."""
+
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from app.core.config import home, settings
+from app.services import accounts
+from app.wire.errors import MeatLizardError, Unavailable
+from app.wire.states import Door, TurnState
+
+TOKEN_FILE: Final = "cli-token"
+RECONNECTS: Final = 60
+"""Tries to come back to a web process that was restarted, one a second."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """What came of a prompt."""
+
+    session: str
+    turn: str = ""
+    state: str = ""
+    text: str = ""
+    lane: str = "queue"
+    node: str = ""
+    first_token_ms: float | None = None
+    tokens: int = 0
+    reason: str | None = None
+
+
+def chat(prompt: str, session: str | None, as_json: bool) -> None:
+    """Ask, and print the reply as it comes, or one object at the end; exit 1 unless it was answered."""
+    token = os.environ.get("MEATLIZARD_TOKEN") or _own_token()
+    base = f"http://{settings().host}:{settings().port}"
+    parent = None
+    if session is None:
+        session = str(_call(f"{base}/api/sessions", token, b"{}")["id"])
+    else:
+        replies = [one["id"] for one in _call(f"{base}/api/sessions/{session}", token)["messages"] if one["role"] == "assistant"]
+        parent = replies[-1] if replies else None
+    answer = _Asking(base, token, session, prompt, parent, quiet=as_json).run()
+    if as_json:
+        print(json.dumps(asdict(answer)))
+    else:
+        print()
+        if answer.reason:
+            print(f"meatlizard: {answer.reason}", file=sys.stderr)
+    raise SystemExit(0 if answer.state == TurnState.DONE else 1)
+
+
+def _own_token() -> str:
+    path = home() / TOKEN_FILE
+    if path.exists():
+        return path.read_text().strip()
+    owner = next((user.name for user in accounts.users() if user.role == "owner"), None)
+    if owner is None:
+        raise Unavailable("There is no account yet; run `meatlizard up` first.")
+    token = accounts.new_token(owner, "command line", True, "cli", Door.CLI)
+    _write_private(path, token)
+    return token
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+
+
+def _call(url: str, token: str, body: bytes | None = None) -> Any:
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        raise MeatLizardError(json.load(error)["error"]["message"]) from error
+    except OSError as error:
+        raise Unavailable("The platform does not answer; is it running? `meatlizard status` tells.") from error
+
+
+class _Asking:
+    def __init__(self, base: str, token: str, session: str, prompt: str, parent: str | None, *, quiet: bool) -> None:
+        self._url = f"{base.replace('http', 'ws', 1)}/ws/sessions/{session}"
+        self._headers = {"Authorization": f"Bearer {token}"}
+        self._answer = Answer(session)
+        self._prompt = {"type": "prompt", "id": str(uuid4()), "text": prompt, "parent": parent}
+        self._quiet = quiet
+        self._shown = bytearray()
+        self._sent_at = 0.0
+
+    def run(self) -> Answer:
+        self._sent_at = time.monotonic()
+        for _ in range(RECONNECTS):
+            try:
+                with connect(self._url, additional_headers=self._headers, max_size=None, compression=None) as socket:
+                    # The same prompt with the same id: where it was taken in before, this only resumes it.
+                    socket.send(json.dumps(self._prompt))
+                    for frame in socket:
+                        if self._hear(json.loads(frame)):
+                            return self._answer
+            except ConnectionClosed as closed:
+                if closed.rcvd and closed.rcvd.code in (4401, 4404):
+                    raise MeatLizardError(closed.rcvd.reason) from closed
+            except OSError:
+                pass
+            time.sleep(1)
+        raise Unavailable("The platform has not answered for a minute; `meatlizard status` tells what is wrong.")
+
+    def _hear(self, event: dict[str, Any]) -> bool:
+        answer = self._answer
+        match event["event"]:
+            case "error":
+                raise MeatLizardError(event["message"])
+            case "accepted":
+                answer.turn = event["turn"]
+            case "started":
+                answer.node = event.get("node", "")
+                self._cut(event["at"])
+            case "delta":
+                self._show(event["at"], event["text"].encode())
+            case "done" | "failed" | "cancelled" as state:
+                answer.state, answer.reason = state, event.get("reason")
+                answer.text = event.get("text") or self._shown.decode()
+                answer.tokens = (event.get("usage") or {}).get("completion_tokens") or 0
+                return True
+        return False
+
+    def _cut(self, at: int) -> None:
+        del self._shown[at:]
+
+    def _show(self, at: int, text: bytes) -> None:
+        new = text[len(self._shown) - at :]
+        if not new:
+            return
+        if self._answer.first_token_ms is None:
+            self._answer.first_token_ms = round((time.monotonic() - self._sent_at) * 1000, 2)
+        self._shown += new
+        if not self._quiet:
+            sys.stdout.write(new.decode(errors="replace"))
+            sys.stdout.flush()

@@ -1,0 +1,39 @@
+"""Sending tasks by name, from any process of the platform."""
+
+from functools import cache
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from app.core.config import settings
+from app.wire.errors import Unavailable
+from app.wire.names import GENERATE, inference_queue
+
+
+@cache
+def celery() -> Celery:
+    """Return the Celery application that sends; the workers build theirs upon it."""
+    app = Celery("meatlizard", broker=settings().broker, set_as_current=False)
+    app.config_from_object("celeryconfig")
+    return app
+
+
+def enqueue(task: str, *args: Any, **options: Any) -> None:
+    """Send a task to the queue that its name stands for; raise Unavailable where the broker is away."""
+    try:
+        celery().send_task(task, args=args, **options)
+    except (OperationalError, OSError) as error:
+        raise Unavailable from error
+
+
+def enqueue_job(node: str, turn: str, attempt: int, envelope: str) -> None:
+    """Send a sealed job to one node; what Flower and the logs show of it is the turn, the attempt and no more."""
+    enqueue(
+        GENERATE,
+        turn,
+        attempt,
+        envelope,
+        queue=inference_queue(node),
+        argsrepr=f"({turn!r}, {attempt}, '<sealed>')",
+    )

@@ -1,0 +1,84 @@
+"""The platform's settings: `MEATLIZARD_*` from the environment, else from `meatlizard.env` in the home folder."""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.wire.envelope import Ring
+
+PREFIX = "MEATLIZARD_"
+FILE_NAME = "meatlizard.env"
+
+
+def home() -> Path:
+    """Return the folder that holds a stack's state: `MEATLIZARD_HOME`, else `~/.meatlizard`."""
+    return Path(os.environ.get(f"{PREFIX}HOME") or Path.home() / ".meatlizard").expanduser().absolute()
+
+
+class Settings(BaseSettings):
+    """What web, worker, beat, Server-Bot and Flower need; secrets hide in its repr."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file_encoding="utf-8", extra="ignore", frozen=True)
+
+    database_url: SecretStr
+    redis_url: SecretStr
+    broker_url: SecretStr | None = None
+    """Celery's broker; the same Redis unless said otherwise."""
+    s3_endpoint: str = ""
+    s3_access_key: str = ""
+    s3_secret_key: SecretStr = SecretStr("")
+    s3_bucket: str = "meatlizard"
+    s3_region: str = "us-east-1"
+    keys: SecretStr
+    """The master key ring, newest first."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    public_url: str = ""
+    """How people reach the page, when a proxy stands before it; decides which Origin and Host are believed."""
+    guests: Literal["off", "loopback"] = "off"
+    """Whether someone on this very machine is let in without an account."""
+    flower_port: int = 5555
+    flower_user: str = "admin"
+    flower_password: SecretStr = SecretStr("")
+
+    lane: Literal["auto", "queue", "discord"] = "auto"
+    system_prompt: str = "You are a helpful assistant."
+    temperature: float = Field(0.7, ge=0, le=2)
+    top_p: float = Field(0.95, gt=0, le=1)
+    repeat_penalty: float = Field(1.1, ge=0.5, le=2)
+    """Over 1, what was said is said again less readily; small models go in circles without it."""
+    max_tokens: int = Field(1024, ge=1, le=131_072)
+    """Longest reply, in tokens."""
+    prompt_limit: int = Field(32_000, ge=1)
+    """Longest prompt, in characters."""
+    waiting_limit: int = Field(50, ge=1)
+    """Turns one person may have waiting or running at once."""
+    login_days: int = Field(30, ge=1)
+    log_level: str = "INFO"
+
+    @field_validator("keys")
+    @classmethod
+    def _keys_parse(cls, value: SecretStr) -> SecretStr:
+        Ring.parse(value.get_secret_value())
+        return value
+
+    @property
+    def ring(self) -> Ring:
+        """The master key ring."""
+        return Ring.parse(self.keys.get_secret_value())
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL."""
+        return (self.broker_url or self.redis_url).get_secret_value()
+
+
+@cache
+def settings() -> Settings:
+    """Return this process's settings, read once."""
+    return Settings(_env_file=home() / FILE_NAME)  # type: ignore[call-arg]  # pydantic-settings' own keyword

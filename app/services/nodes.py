@@ -1,0 +1,92 @@
+"""The nodes: which there are, what they say of themselves, how they come and go."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session as Transaction
+
+from app.core import redis
+from app.core.db import transaction
+from app.core.models import Node, now
+from app.services import audit
+from app.wire import names
+from app.wire.errors import BadInput
+from app.wire.states import Door
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+"""What a node may be called: its name is part of queue names, Redis keys and file names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A node as the page and `status` show it."""
+
+    name: str
+    lane: str
+    slots: int
+    busy: int
+    state: str
+    """`ready`, `starting`, `degraded`, `failed`, `draining` as the node says itself, or `away`."""
+    model: str | None
+    tokens_per_second: float | None
+    error: str | None = None
+
+
+def register(name: str, slots: int, lane: str = "queue") -> None:
+    """Make a node known, or change what is known of it."""
+    if not NAME.fullmatch(name):
+        raise BadInput("A node's name is made of small letters, digits and dashes, 31 at most.")
+    with transaction() as tx:
+        node = tx.scalar(select(Node).where(Node.name == name))
+        if node is None:
+            tx.add(Node(name=name, slots=slots, lane=lane))
+            audit.record(tx, "setup", Door.CLI, "node.add", name, slots=slots, lane=lane)
+        else:
+            node.slots, node.lane = slots, lane
+        tx.flush()
+        remember(tx)
+
+
+def remember(tx: Transaction) -> None:
+    """Write into Redis which nodes there are, and into PostgreSQL when each was last heard."""
+    client = redis.client()
+    known = list(tx.scalars(select(Node)))
+    if not known:
+        return
+    client.sadd(names.NODES, *[node.name for node in known])
+    with client.pipeline(transaction=False) as pipe:
+        for node in known:
+            pipe.exists(names.node_key(node.name))
+        for node, here in zip(known, pipe.execute(), strict=True):
+            if here:
+                node.seen_at = now()
+
+
+def listed() -> list[Shown]:
+    """Return every node and how it is right now."""
+    with transaction() as tx:
+        known = list(tx.scalars(select(Node).order_by(Node.name)))
+    client = redis.client()
+    with client.pipeline(transaction=False) as pipe:
+        for node in known:
+            pipe.hgetall(names.node_key(node.name))
+            pipe.scard(names.node_leases(node.name))
+        answers = pipe.execute()
+    return [_shown(node, beat, busy) for node, beat, busy in zip(known, answers[::2], answers[1::2], strict=True)]
+
+
+def _shown(node: Node, beat: dict[bytes, bytes], busy: int) -> Shown:
+    said = {key.decode(): value.decode() for key, value in beat.items()}
+    speed = said.get("tokens_per_second")
+    return Shown(
+        node.name,
+        said.get("lane", node.lane),
+        int(said.get("slots", node.slots)),
+        busy,
+        said.get("state", "away"),
+        said.get("model"),
+        float(speed) if speed else None,
+        said.get("error"),
+    )

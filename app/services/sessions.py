@@ -1,0 +1,192 @@
+"""Conversations: their list, their messages, their titles; every look at one checks whose it is."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import delete, select, text
+from sqlalchemy.orm import Session as Transaction
+
+from app.core import keys
+from app.core.broker import enqueue
+from app.core.db import transaction
+from app.core.models import Message, Session, Turn, new_id, now
+from app.services import markdown
+from app.wire import names
+from app.wire.errors import BadInput, NotFound
+from app.wire.states import TurnState
+
+TITLE_LENGTH: Final = 80
+"""Characters of a title; the first words of the first prompt stand there until someone writes another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A session as a list shows it."""
+
+    id: str
+    title: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A session as its page shows it: the whole tree of messages, and the turns that have no reply there."""
+
+    id: str
+    title: str
+    updated_at: datetime
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    turns: list[dict[str, Any]] = field(default_factory=list)
+
+
+def parse_id(value: str) -> UUID:
+    """Read an id; what is not one is not found, as any id that is nobody's."""
+    try:
+        return UUID(value)
+    except ValueError as error:
+        raise NotFound from error
+
+
+def owned(tx: Transaction, session: str, user: str) -> Session:
+    """Return a person's own session, or raise NotFound."""
+    found = tx.get(Session, parse_id(session))
+    if found is None or str(found.user_id) != user or found.closed_at is not None:
+        raise NotFound("This conversation is not here: it was deleted, or it is not yours.")
+    return found
+
+
+def check(session: str, user: str) -> None:
+    """Raise NotFound unless the session is this person's own."""
+    with transaction() as tx:
+        owned(tx, session, user)
+
+
+def create(user: str) -> Summary:
+    """Open a session; its Discord channel is asked for after the commit."""
+    with transaction() as tx:
+        session = Session(id=new_id(), user_id=UUID(user), updated_at=now())
+        tx.add(session)
+    enqueue(names.OPEN_SESSION, str(session.id))
+    return Summary(str(session.id), "", session.updated_at)
+
+
+def listed(user: str, most: int = 200) -> list[Summary]:
+    """Return a person's sessions, the latest first."""
+    with transaction() as tx:
+        query = select(Session).where(Session.user_id == UUID(user), Session.closed_at.is_(None))
+        found = tx.scalars(query.order_by(Session.updated_at.desc()).limit(most)).all()
+        return [Summary(str(one.id), title(one), one.updated_at) for one in found]
+
+
+def title(session: Session) -> str:
+    """Return a session's title in plain text; empty where it has none yet."""
+    return keys.rest(str(session.id)).open(session.title).decode() if session.title else ""
+
+
+def set_title(session: Session, words: str) -> str:
+    """Give a session a title made of the first words of `words`, and return it."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in words[:2000]).split())
+    line = line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
+    session.title = keys.rest(str(session.id)).seal(line.encode())
+    return line
+
+
+def rename(session: str, user: str, words: str) -> Summary:
+    """Give a person's session the title they wrote."""
+    if not words.strip():
+        raise BadInput("A title needs at least one character.")
+    with transaction() as tx:
+        found = owned(tx, session, user)
+        line = set_title(found, words)
+        return Summary(str(found.id), line, found.updated_at)
+
+
+def unfinished(session: str, user: str) -> list[str]:
+    """Return the turns of a person's session that wait or run."""
+    with transaction() as tx:
+        found = owned(tx, session, user)
+        query = select(Turn.id).where(Turn.session_id == found.id, Turn.finished_at.is_(None))
+        return [str(turn) for turn in tx.scalars(query)]
+
+
+def remove(session: str, user: str) -> None:
+    """Delete a person's session with all its messages and turns."""
+    with transaction() as tx:
+        tx.execute(delete(Session).where(Session.id == owned(tx, session, user).id))
+
+
+def show(session: str, user: str) -> Shown:
+    """Return a person's session with its messages, rendered, oldest first."""
+    with transaction() as tx:
+        found = owned(tx, session, user)
+        ring = keys.rest(session)
+        replied = {turn.reply_id: turn for turn in tx.scalars(select(Turn).where(Turn.session_id == found.id)) if turn.reply_id}
+        messages = []
+        for message in tx.scalars(select(Message).where(Message.session_id == found.id).order_by(Message.id)):
+            body = ring.open(message.body).decode()
+            shown = {
+                "id": str(message.id),
+                "parent": str(message.parent_id) if message.parent_id else None,
+                "role": message.role,
+                "text": body,
+                "html": markdown.render(body),
+                "created_at": message.created_at.isoformat(),
+            }
+            if turn := replied.get(message.id):
+                shown |= reply_facts(turn)
+            messages.append(shown)
+        query = select(Turn).where(Turn.session_id == found.id, Turn.reply_id.is_(None), Turn.state != TurnState.DONE.value)
+        turns = [turn_facts(turn) for turn in tx.scalars(query.order_by(Turn.id))]
+        return Shown(session, title(found), found.updated_at, messages, turns)
+
+
+def reply_facts(turn: Turn) -> dict[str, Any]:
+    """Return what stands below a reply: who made it, how fast, and how it ended."""
+    usage = {
+        "prompt_tokens": turn.prompt_tokens,
+        "completion_tokens": turn.completion_tokens,
+        "tokens_per_second": turn.tokens_per_second,
+    }
+    return {
+        "turn": str(turn.id),
+        "state": turn.state,
+        "model": turn.model,
+        "node": turn.node,
+        "usage": usage,
+        "left_out": turn.left_out,
+        "attempt": turn.attempt,
+        "reason": reason(turn),
+    }
+
+
+def turn_facts(turn: Turn) -> dict[str, Any]:
+    """Return an unfinished or fruitless turn as the page shows it below its prompt."""
+    return {
+        "id": str(turn.id),
+        "message": str(turn.prompt_id),
+        "state": turn.state,
+        "attempt": turn.attempt,
+        "reason": reason(turn),
+    }
+
+
+def reason(turn: Turn) -> str | None:
+    """Return why a turn failed, in plain words."""
+    return keys.rest(str(turn.session_id)).open(turn.reason).decode() if turn.reason else None
+
+
+def branch(tx: Transaction, leaf: UUID) -> list[Message]:
+    """Return the messages from the root of the tree to `leaf`, oldest first, in one query however long it is."""
+    found = tx.execute(
+        text(
+            "with recursive branch as (select id, parent_id, 0 as depth from messages where id = :leaf "
+            "union all select m.id, m.parent_id, b.depth + 1 from messages m join branch b on m.id = b.parent_id) "
+            "select id from branch order by depth desc"
+        ),
+        {"leaf": leaf},
+    ).scalars()
+    order = list(found)
+    rows = {message.id: message for message in tx.scalars(select(Message).where(Message.id.in_(order)))}
+    return [rows[identity] for identity in order]

@@ -1,0 +1,119 @@
+"""Making Redis agree with PostgreSQL again: whatever was lost on the way is taken up from the turn rows."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session as Transaction
+
+from app.core import redis
+from app.core.db import transaction
+from app.core.models import Session, Turn
+from app.services import dispatch, nodes, queue, turns
+from app.wire import names
+from app.wire.states import Lane, TurnState
+
+log = structlog.get_logger(__name__)
+
+LOCK: Final = 4_711_002
+"""Advisory lock: two sweepers at once do no harm, but twice the work."""
+LEASE: Final = {Lane.QUEUE: names.LEASE_SECONDS, Lane.DISCORD: 45}
+"""Seconds without a sign of life after which an attempt is given up, by lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What Redis knows of a turn."""
+
+    fence: int
+    silent_seconds: float
+    closed: bool
+    waits: bool
+
+
+def sweep() -> int:
+    """Bring every unfinished turn back to where it moves; return how many needed it."""
+    with transaction() as tx:
+        if not tx.scalar(select(func.pg_try_advisory_xact_lock(LOCK))):
+            return 0
+        nodes.remember(tx)
+        mended = sum(_mend(tx, turn) for turn in _unfinished(tx))
+    _release_orphans()
+    dispatch.dispatch()
+    dispatch.announce_places()
+    return mended
+
+
+def _unfinished(tx: Transaction) -> list[Turn]:
+    query = select(Turn).where(Turn.state.in_([TurnState.QUEUED.value, TurnState.RUNNING.value]))
+    return list(tx.scalars(query.order_by(Turn.created_at)))
+
+
+def _mend(tx: Transaction, turn: Turn) -> bool:
+    identity = str(turn.id)
+    known = _known(identity)
+    if known is None:
+        # Redis has lost it, or never had it. A turn that waits is queued at once; one that runs may be laid anew by
+        # its node any moment, and is given up only when that has not happened for as long as a lease lasts.
+        if turn.state == TurnState.QUEUED.value:
+            return _queue(tx, turn, turn.attempt)
+        if redis.client().set(names.turn_missing(identity), 1, nx=True, ex=_patience(turn) * 6):
+            return False
+        gone_for = _patience(turn) * 6 - int(redis.client().ttl(names.turn_missing(identity)))
+        return gone_for >= _patience(turn) and _lost(turn)
+    redis.client().delete(names.turn_missing(identity))
+    if known.waits or known.silent_seconds < _patience(turn):
+        return False
+    if turn.state == TurnState.QUEUED.value:
+        return _queue(tx, turn, max(turn.attempt, known.fence))
+    return _lost(turn)
+
+
+def _queue(tx: Transaction, turn: Turn, attempt: int) -> bool:
+    session = tx.get_one(Session, turn.session_id)
+    return queue.enqueue(str(turn.id), str(turn.user_id), str(session.id), attempt + 1, session.node or "")
+
+
+def _lost(turn: Turn) -> bool:
+    identity, session = str(turn.id), str(turn.session_id)
+    log.info("turn.lost", turn=identity, attempt=turn.attempt, node=turn.node)
+    if turn.stopped:
+        turns.give_up(identity, turn.attempt, session, TurnState.CANCELLED, None)
+    elif not turns.again(identity, turn.attempt, "its node fell silent"):
+        turns.give_up(identity, turn.attempt, session, TurnState.FAILED, turns.LOST_REASON)
+    return True
+
+
+def _patience(turn: Turn) -> int:
+    return LEASE[Lane(turn.lane)] if turn.lane else names.LEASE_SECONDS
+
+
+def _known(turn: str) -> _Known | None:
+    client = redis.client()
+    with client.pipeline(transaction=False) as pipe:
+        pipe.hmget(names.turn_meta(turn), "fence", "seen", "closed", "next")
+        pipe.sismember(names.WAITING, turn)
+        pipe.time()
+        (fence, seen, closed, waiting_for), waits, (seconds, micros) = pipe.execute()
+    if fence is None and not (waits and waiting_for):
+        return None
+    silent = seconds + micros / 1e6 - int(seen or 0) / 1000
+    return _Known(int(fence or 0), silent, bool(closed), bool(waits))
+
+
+def _release_orphans() -> None:
+    """Free the slots of turns that have ended, or are gone with their session."""
+    client = redis.client()
+    leased = [turn.decode() for turn in client.zrange(names.LEASES, 0, -1)]
+    if not leased:
+        return
+    with transaction() as tx:
+        query = select(Turn.id).where(Turn.id.in_(leased), Turn.state == TurnState.RUNNING.value)
+        running = {str(turn) for turn in tx.scalars(query)}
+    seconds, _ = client.time()
+    for turn in leased:
+        # A lease that was just made has no row yet: give its dispatcher the time to write one.
+        made = client.zscore(names.LEASES, turn) or 0
+        if turn not in running and seconds - float(made) / 1000 > names.LEASE_SECONDS:
+            queue.release(turn, 1 << 30)

@@ -1,0 +1,94 @@
+"""Following a turn's stream: what the reader lacks first, then live, each byte once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import structlog
+from redis.asyncio import Redis
+
+from app.stream.cursor import Cursor, Gap
+from app.stream.hub import LOST, Hub
+from app.wire import names
+from app.wire.errors import EnvelopeError
+from app.wire.events import Event, RingOf, unseal
+
+log = structlog.get_logger(__name__)
+
+PAGE: Final = 500
+"""Stream entries read at once."""
+UNSTORED: Final = b"-"
+"""Stands for the entry id of an event that is published only: a place in the queue."""
+
+
+class Follower:
+    """Reads one turn for one reader."""
+
+    def __init__(self, redis: Redis, hub: Hub, ring_of: RingOf) -> None:
+        self._redis: Final = redis
+        self._hub: Final = hub
+        self._ring_of: Final = ring_of
+
+    async def follow(self, turn: str, cursor: Cursor, quiet_seconds: float) -> AsyncIterator[Event | None]:
+        """Yield a turn's events from the cursor on until it ends.
+
+        None stands for `quiet_seconds` in which nothing came, and for a gap that the stream cannot fill: the caller
+        then asks PostgreSQL how the turn stands.
+        """
+        async with self._hub.listen(names.turn_channel(turn)) as listener:
+            async for event in self._replay(turn, cursor):
+                yield event
+            while not cursor.ended:
+                try:
+                    async with asyncio.timeout(quiet_seconds):
+                        message = await listener.get()
+                except TimeoutError:
+                    yield None
+                    message = LOST  # Silence and a lost message look the same; reading the stream again tells.
+                if message != LOST:
+                    try:
+                        events = self._live(message, cursor)
+                    except Gap:
+                        message, events = LOST, []
+                    for event in events:
+                        yield event
+                if message == LOST:
+                    async for event in self._replay(turn, cursor):
+                        yield event
+
+    async def _replay(self, turn: str, cursor: Cursor) -> AsyncIterator[Event | None]:
+        while not cursor.ended:
+            page: Any = await self._redis.xrange(names.turn_stream(turn), min=f"({cursor.seen}", count=PAGE)
+            for identity, fields in page:
+                cursor.seen = identity.decode()
+                try:
+                    events: list[Event | None] = [*self._opened(fields[b"e"], cursor)]
+                except Gap:
+                    events = [None]
+                for event in events:
+                    yield event
+            if len(page) < PAGE:
+                return
+
+    def _live(self, message: bytes, cursor: Cursor) -> list[Event]:
+        identity, _, raw = message.partition(b" ")
+        if identity == UNSTORED:
+            return self._opened(raw, cursor)
+        if _place(identity.decode()) <= _place(cursor.seen):
+            return []
+        events = self._opened(raw, cursor)
+        cursor.seen = identity.decode()
+        return events
+
+    def _opened(self, raw: bytes, cursor: Cursor) -> list[Event]:
+        try:
+            event = unseal(raw, self._ring_of)
+        except EnvelopeError as error:
+            log.warning("stream.refused", error=str(error))
+            return []
+        return list(cursor.take(event))
+
+
+def _place(identity: str) -> tuple[int, int]:
+    milliseconds, _, number = identity.partition("-")
+    return int(milliseconds), int(number)

@@ -1,0 +1,165 @@
+"""One Pub/Sub connection for a whole process, shared by everyone who listens in it."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from tenacity import AsyncRetrying, wait_random_exponential
+
+log = structlog.get_logger(__name__)
+
+QUEUE_LENGTH: Final = 256
+"""Messages a listener may lag behind before it is cut loose and has to catch up from the stream."""
+HEALTH_SECONDS: Final = 5
+"""How often a silent connection is asked whether it is still there: half-open ones say nothing for ever."""
+
+OWN_CHANNEL: Final = "ml:hub"
+
+LOST: Final = b""
+"""What a listener finds instead of a message when some may have been missed: read the stream again."""
+
+
+class Listener:
+    """The messages of one channel, for one reader."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_LENGTH)
+        self._lost = False
+
+    def put(self, message: bytes) -> None:
+        """Hand over a message; a reader that is too slow gets one LOST mark instead of them all."""
+        if self._lost:
+            return
+        if message == LOST or self._queue.full():
+            self._lost = True
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            message = LOST
+        self._queue.put_nowait(message)
+
+    async def get(self) -> bytes:
+        """Return the next message, or LOST."""
+        message = await self._queue.get()
+        if message == LOST:
+            self._lost = False
+        return message
+
+
+class Hub:
+    """Subscribes to channels for listeners; start it once in each process with `run`."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Final = redis
+        self._listeners: Final[dict[str, set[Listener]]] = {}
+        self._acknowledged: Final[dict[str, asyncio.Event]] = {}
+        self._asked: Final[dict[str, int]] = {}
+        """Subscriptions of a channel that Redis has not acknowledged yet; the last one is the one that counts."""
+        self._pubsub: Any = None
+        self._task: asyncio.Task[None] | None = None
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Hub"]:
+        """Keep the connection for as long as the block runs."""
+        self._task = asyncio.create_task(self._run(), name="hub")
+        try:
+            yield self
+        finally:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    @contextlib.asynccontextmanager
+    async def listen(self, channel: str) -> AsyncIterator[Listener]:
+        """Listen to a channel; inside the block the subscription is acknowledged, so that nothing published is missed."""
+        listener = Listener()
+        self._listeners.setdefault(channel, set()).add(listener)
+        try:
+            await self._subscribed(channel)
+            yield listener
+        finally:
+            rest = self._listeners.get(channel)
+            if rest is not None:
+                rest.discard(listener)
+                if not rest:
+                    del self._listeners[channel]
+                    self._acknowledged.pop(channel, None)
+                    await self._send("unsubscribe", channel)
+
+    async def _subscribed(self, channel: str) -> None:
+        acknowledged = self._acknowledged.get(channel)
+        if acknowledged is None:
+            acknowledged = self._acknowledged[channel] = asyncio.Event()
+            await self._send("subscribe", channel)
+        await acknowledged.wait()
+
+    async def _send(self, command: str, channel: str) -> None:
+        if self._pubsub is None:
+            return  # The next connection subscribes to everything that is listened to by then.
+        if command == "subscribe":
+            self._asked[channel] = self._asked.get(channel, 0) + 1
+        with contextlib.suppress(RedisError, OSError):
+            await getattr(self._pubsub, command)(channel)
+
+    async def _run(self) -> None:
+        async for attempt in AsyncRetrying(wait=wait_random_exponential(multiplier=0.1, max=5)):
+            with attempt:
+                try:
+                    await self._connected()
+                except (RedisError, OSError) as error:
+                    log.warning("pubsub.lost", error=str(error))
+                    raise
+                finally:
+                    self._pubsub = None
+                    self._mark_lost()
+
+    async def _connected(self) -> None:
+        pubsub = self._redis.pubsub()
+        try:
+            # A subscription of our own keeps the connection open while nobody listens to anything.
+            first = list(self._listeners)
+            self._asked.clear()
+            self._asked.update(dict.fromkeys(first, 1))
+            await pubsub.subscribe(OWN_CHANNEL, *first)
+            self._pubsub = pubsub
+            for channel in self._listeners.keys() - set(first):  # Those who came while the line above waited.
+                await self._send("subscribe", channel)
+            silent = False
+            while True:
+                message = await pubsub.get_message(timeout=HEALTH_SECONDS)
+                if message is None:
+                    if silent:
+                        raise RedisConnectionError("no answer to a ping")
+                    silent = True
+                    await pubsub.ping()
+                    continue
+                silent = False
+                self._handle(message)
+        finally:
+            with contextlib.suppress(RedisError, OSError):
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind not in ("subscribe", "message"):
+            return
+        channel = message["channel"].decode()
+        if kind == "subscribe":
+            left = self._asked.pop(channel, 1) - 1
+            if left:
+                self._asked[channel] = left
+            elif channel in self._acknowledged:
+                self._acknowledged[channel].set()
+            return
+        for listener in self._listeners.get(channel, ()):
+            listener.put(message["data"])
+
+    def _mark_lost(self) -> None:
+        for channel, listeners in self._listeners.items():
+            self._acknowledged.setdefault(channel, asyncio.Event()).clear()
+            for listener in listeners:
+                listener.put(LOST)

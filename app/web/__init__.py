@@ -1,0 +1,1 @@
+"""The web process: pages, REST, the chat socket, and who may use them."""

@@ -1,0 +1,59 @@
+"""Who is at the door: found from the cookie or the token of a request or socket."""
+
+import asyncio
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+
+from app.core.config import settings
+from app.services import accounts
+from app.services.accounts import Person
+from app.web.security import LOOPBACK, secure
+from app.wire.errors import NotSignedIn
+
+
+def cookie_name() -> str:
+    """Return the login cookie's name; with the port, since cookies do not tell ports of one host apart."""
+    return "__Host-meatlizard" if secure() else f"meatlizard-{settings().port}"
+
+
+def set_cookie(response: Response, token: str) -> None:
+    """Give a login to the browser."""
+    response.set_cookie(
+        cookie_name(),
+        token,
+        max_age=settings().login_days * 86400,
+        path="/",
+        httponly=True,
+        samesite="strict",
+        secure=secure(),
+    )
+
+
+def clear_cookie(response: Response) -> None:
+    """Take a login away from the browser."""
+    response.delete_cookie(cookie_name(), path="/", httponly=True, samesite="strict", secure=secure())
+
+
+async def person(connection: HTTPConnection) -> Person:
+    """Return who is at the door; raise NotSignedIn where nobody known is."""
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return await asyncio.to_thread(accounts.by_token, token.strip())
+    cookie = connection.cookies.get(cookie_name())
+    if not cookie:
+        raise NotSignedIn
+    return await asyncio.to_thread(accounts.by_login, cookie)
+
+
+def may_be_guest(connection: HTTPConnection) -> bool:
+    """Say whether this is someone at the machine itself, where guests are let in; never through a proxy."""
+    forwarded = any(name in connection.headers for name in ("x-forwarded-for", "forwarded", "x-real-ip", "via"))
+    local = connection.client is not None and connection.client.host in LOOPBACK
+    return settings().guests == "loopback" and local and not forwarded
+
+
+Known = Annotated[Person, Depends(person)]
+"""A route with this argument answers only to people who are signed in."""

@@ -1,0 +1,77 @@
+"""The web application, put together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from app.core import redis
+from app.stream.hub import Hub
+from app.web import accounts, health, pages, sessions, socket
+from app.web.security import Guard, refusal
+from app.wire.errors import BadInput, MeatLizardError, NotFound, Unavailable
+
+log = structlog.get_logger(__name__)
+HTTP_ERRORS = {404: NotFound("There is no such page."), 405: BadInput("This address does not take that method.")}
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Hold the process's one Pub/Sub connection and its pool for as long as it serves."""
+    app.state.redis = redis.async_client()
+    subscriber = redis.pubsub_client()
+    async with Hub(subscriber).running() as hub:
+        app.state.hub = hub
+        yield
+    await subscriber.aclose()
+    await app.state.redis.aclose()
+
+
+async def _own_error(_: Request, error: Any) -> JSONResponse:
+    return refusal(error)
+
+
+async def _bad_request(_: Request, error: Any) -> JSONResponse:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return refusal(BadInput(f"This request was not understood: {place}: {first['msg']}."))
+
+
+async def _http_error(_: Request, error: Any) -> JSONResponse:
+    known = HTTP_ERRORS.get(error.status_code) or BadInput(str(error.detail))
+    response = refusal(known)
+    response.status_code = error.status_code
+    return response
+
+
+async def _server_away(request: Request, error: Any) -> JSONResponse:
+    log.warning("redis.away", path=request.scope["path"], error=str(error))
+    return refusal(Unavailable())
+
+
+async def _unexpected(request: Request, error: Any) -> JSONResponse:
+    log.error("unexpected", path=request.scope["path"], exc_info=error)
+    return refusal(MeatLizardError())
+
+
+def create() -> FastAPI:
+    """Return the application."""
+    app = FastAPI(title="MeatLizard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    for router in (pages.router, accounts.router, sessions.router, health.router, socket.router):
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
+    app.add_exception_handler(MeatLizardError, _own_error)
+    app.add_exception_handler(RequestValidationError, _bad_request)
+    app.add_exception_handler(HTTPException, _http_error)
+    for kind in redis.ERRORS:
+        app.add_exception_handler(kind, _server_away)
+    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Guard)
+    return app

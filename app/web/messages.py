@@ -1,0 +1,88 @@
+"""What a page may say on the chat socket, checked to the letter, and what it hears when a prompt is kept."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from app.services.turns import Accepted
+from app.wire.errors import BadInput
+
+TEXT_LENGTH: Final = 4_000_000
+"""Characters of a prompt that are looked at at all; the real limit is a setting, and its error names it."""
+
+Identity = Annotated[str, Field(min_length=32, max_length=36)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+
+class Prompt(_Strict):
+    """A new prompt, below a reply or at the root; `id` makes sending it twice harmless."""
+
+    type: Literal["prompt"]
+    id: Identity
+    text: str = Field(max_length=TEXT_LENGTH)
+    parent: Identity | None = None
+    sampling: dict[str, Any] = Field(default_factory=dict, max_length=16)
+
+
+class Retry(_Strict):
+    """Answer the prompt of `turn` once more."""
+
+    type: Literal["retry"]
+    id: Identity
+    turn: Identity
+
+
+class Stop(_Strict):
+    """End a turn."""
+
+    type: Literal["stop"]
+    turn: Identity
+
+
+class Resume(_Strict):
+    """Send a turn's events again, as far as the page lacks them: it shows `at` bytes of the reply."""
+
+    type: Literal["resume"]
+    turn: Identity
+    at: int = Field(0, ge=0, le=1 << 40)
+
+
+class Ping(_Strict):
+    """Ask whether anyone is there."""
+
+    type: Literal["ping"]
+
+
+Message = Prompt | Retry | Stop | Resume | Ping
+_ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
+
+
+def parse(text: str | None) -> Message:
+    """Read one frame; raise BadInput saying what is wrong with it."""
+    if text is None:
+        raise BadInput("Binary frames are not understood here: send JSON as text.")
+    try:
+        return _ADAPTER.validate_json(text.encode("utf-8", "surrogatepass"))
+    except (ValidationError, UnicodeError) as error:
+        if isinstance(error, UnicodeError):
+            raise BadInput("This message is not valid text.") from error
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"][1:]) or "the message"
+        raise BadInput(f"This message was not understood: {place}: {first['msg']}.") from error
+
+
+def accepted(turn: Accepted, identity: str) -> dict[str, Any]:
+    """Return what every page of a session hears when a prompt is kept."""
+    return {
+        "event": "accepted",
+        "id": identity,
+        "turn": turn.turn,
+        "message": turn.message,
+        "parent": turn.parent,
+        "text": turn.text,
+        "html": turn.html,
+        "title": turn.title,
+    }

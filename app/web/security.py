@@ -1,0 +1,118 @@
+"""What every answer carries and every request must: headers, believed hosts, own origin, bounded size."""
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.core.config import settings
+from app.wire.errors import BadInput, MeatLizardError, NotAllowed
+
+CSP: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "font-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
+HEADERS: Final = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), microphone=(), geolocation=(), payment=()",
+}
+BODY_BYTES: Final = 1 << 20
+"""Largest body of a REST request; prompts come by socket and have their own limit."""
+LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def secure() -> bool:
+    """Say whether people reach the page over TLS."""
+    return settings().public_url.startswith("https://")
+
+
+def believed_host(host: str) -> bool:
+    """Say whether a Host header names us; a foreign name that resolves to this machine (DNS rebinding) does not."""
+    name = urlsplit(f"//{host}").hostname or ""
+    return name in LOOPBACK or name == settings().host or name == urlsplit(settings().public_url).hostname
+
+
+def own_origin(headers: Headers) -> bool:
+    """Say whether a request comes from our own page; one without an Origin comes from no page at all."""
+    origin = headers.get("origin")
+    if origin is None:
+        return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+    return urlsplit(origin).netloc in (headers.get("host"), urlsplit(settings().public_url).netloc or None)
+
+
+def refusal(error: MeatLizardError) -> JSONResponse:
+    """Shape an error as the body that every route answers with."""
+    return JSONResponse({"error": {"code": error.code, "message": str(error)}}, error.status)
+
+
+class Guard:
+    """Refuses foreign hosts and origins and oversized bodies before any route sees them, and adds the headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request or socket."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        error = self._objection(scope, headers)
+        if scope["type"] == "websocket":
+            if error:
+                await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:120]})
+                return
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                found = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    found.setdefault(name, value)
+                if secure():
+                    found.setdefault("strict-transport-security", "max-age=31536000")
+                if not scope["path"].startswith("/static/"):
+                    found.setdefault("cache-control", "no-store")
+            await send(message)
+
+        if error:
+            await refusal(error)(scope, receive, send_with_headers)
+            return
+        await self._app(scope, _bounded(receive), send_with_headers)
+
+    def _objection(self, scope: Scope, headers: Headers) -> MeatLizardError | None:
+        if not believed_host(headers.get("host", "")):
+            return BadInput(
+                "This address is not one of the platform's. Open the one it was set up with, or set MEATLIZARD_PUBLIC_URL."
+            )
+        # A token in the Authorization header is proof enough: browsers never add one by themselves.
+        foreign = "authorization" not in headers and not own_origin(headers)
+        if foreign and (scope["type"] == "websocket" or scope["method"] not in SAFE):
+            return NotAllowed("This request came from another site's page and was refused.")
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > BODY_BYTES:
+            return BadInput(f"The request is larger than {BODY_BYTES:,} bytes.")
+        return None
+
+
+def _bounded(receive: Receive) -> Receive:
+    taken = 0
+
+    async def receive_some() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > BODY_BYTES:  # A body without a length, sent in chunks.
+            raise BadInput(f"The request is larger than {BODY_BYTES:,} bytes.")
+        return message
+
+    return receive_some

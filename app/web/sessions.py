@@ -1,0 +1,73 @@
+"""Sessions and turns over REST; what streams goes over the socket."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
+
+from app.services import dispatch, sessions, turns
+from app.services.sessions import Summary
+from app.web.deps import Known
+
+router = APIRouter(prefix="/api", tags=["sessions"])
+
+
+class Title(BaseModel):
+    """What a session shall be called."""
+
+    title: str = Field(max_length=200)
+
+
+def _summary(one: Summary) -> dict[str, Any]:
+    return {"id": one.id, "title": one.title, "updated_at": one.updated_at.isoformat()}
+
+
+@router.get("/sessions")
+async def list_sessions(who: Known) -> dict[str, Any]:
+    """Return one's sessions, the latest first."""
+    return {"sessions": [_summary(one) for one in await asyncio.to_thread(sessions.listed, who.id)]}
+
+
+@router.post("/sessions", status_code=201)
+async def create_session(who: Known) -> dict[str, Any]:
+    """Open a session."""
+    return _summary(await asyncio.to_thread(sessions.create, who.id))
+
+
+@router.get("/sessions/{session}")
+async def show_session(session: str, who: Known) -> dict[str, Any]:
+    """Return a session with all its messages and its unfinished turns."""
+    shown = await asyncio.to_thread(sessions.show, session, who.id)
+    for turn in shown.turns:
+        if turn["state"] == "queued" and (place := await asyncio.to_thread(dispatch.place, turn["id"])):
+            turn["position"], turn["eta"] = place
+    return {
+        "id": shown.id,
+        "title": shown.title,
+        "updated_at": shown.updated_at.isoformat(),
+        "messages": shown.messages,
+        "turns": shown.turns,
+    }
+
+
+@router.patch("/sessions/{session}")
+async def rename_session(session: str, given: Title, who: Known) -> dict[str, Any]:
+    """Give a session another title."""
+    return _summary(await asyncio.to_thread(sessions.rename, session, who.id, given.title))
+
+
+@router.delete("/sessions/{session}", status_code=204)
+async def delete_session(session: str, who: Known) -> Response:
+    """Delete a session with everything in it; what it has running is stopped first."""
+    for turn in await asyncio.to_thread(sessions.unfinished, session, who.id):
+        await asyncio.to_thread(turns.stop, turn, who.id)
+    await asyncio.to_thread(sessions.remove, session, who.id)
+    return Response(status_code=204)
+
+
+@router.post("/turns/{turn}/stop", status_code=202)
+async def stop_turn(turn: str, who: Known) -> Response:
+    """Stop a turn; its stream says when it has ended."""
+    await asyncio.to_thread(turns.stop, turn, who.id)
+    return Response(status_code=202)

@@ -1,0 +1,193 @@
+"""The chat socket: prompts and stops come in, the events of a session's turns go out."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+import structlog
+from fastapi import APIRouter, WebSocket, WebSocketDisconnect
+from limits import RateLimitItemPerSecond
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from redis.asyncio import Redis
+
+from app.core import redis
+from app.services import sessions, turns
+from app.services.accounts import Person
+from app.services.turns import Accepted
+from app.stream.hub import LOST, Hub
+from app.web import messages
+from app.web.deps import person
+from app.web.watch import Watch
+from app.wire import names
+from app.wire.errors import Busy, MeatLizardError, NotFound, NotSignedIn, Unavailable
+from app.wire.states import Door
+
+log = structlog.get_logger(__name__)
+router = APIRouter()
+
+SIGN_IN_AGAIN: Final = 4401
+NO_SUCH_SESSION: Final = 4404
+TRY_AGAIN: Final = 1013
+"""Close codes; the page reconnects after the last one only."""
+SEND_SECONDS: Final = 10
+"""A reader that takes longer for one message is cut loose; it comes back and catches up."""
+TURNS_AT_ONCE: Final = 64
+"""Turns one socket may watch."""
+RATE: Final = RateLimitItemPerSecond(20)
+"""Messages a socket may send; a flood is read no faster, so that it waits in its own sender."""
+
+
+class ChatSocket:
+    """One browser's open page of one session."""
+
+    def __init__(self, socket: WebSocket, who: Person, session: str, hub: Hub, client: Redis) -> None:
+        self._socket: Final = socket
+        self._who: Final = who
+        self._session: Final = session
+        self._hub: Final = hub
+        self._redis: Final = client
+        self._watches: Final[dict[str, asyncio.Task[None]]] = {}
+        self._sending: Final = asyncio.Lock()
+        self._limiter: Final = MovingWindowRateLimiter(MemoryStorage())
+
+    async def run(self) -> None:
+        """Serve the socket until it is closed."""
+        listening = asyncio.create_task(self._listen())
+        try:
+            while True:
+                await self._slow_down()
+                await self._handle(await self._socket.receive())
+        except (WebSocketDisconnect, TimeoutError):
+            pass
+        finally:
+            for task in (listening, *self._watches.values()):
+                task.cancel()
+
+    async def send(self, body: dict[str, Any]) -> None:
+        """Send one message; a reader that does not take it in time is cut loose."""
+        text = orjson.dumps(body).decode()
+        async with self._sending:
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._socket.send_text(text)
+            except TimeoutError:
+                with contextlib.suppress(RuntimeError):
+                    await self._socket.close(TRY_AGAIN, "too slow: reconnect and catch up")
+                raise WebSocketDisconnect(TRY_AGAIN) from None
+            except RuntimeError:  # Starlette's word for a socket that is closed already.
+                raise WebSocketDisconnect from None
+
+    async def refuse(self, error: MeatLizardError, identity: str | None = None) -> None:
+        """Say what was wrong with a message, with the id of the prompt that it refuses."""
+        body = {"event": "error", "code": error.code, "message": str(error)}
+        await self.send(body | ({"id": identity} if identity else {}))
+
+    async def _slow_down(self) -> None:
+        if await self._limiter.hit(RATE, "in"):
+            return
+        await self.refuse(Busy("Too many messages at once. Each is read in its turn; send fewer."))
+        while not await self._limiter.hit(RATE, "in"):
+            await asyncio.sleep(1 / RATE.amount)
+
+    async def _handle(self, frame: Any) -> None:
+        if frame["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(frame.get("code", 1000))
+        identity: str | None = None
+        try:
+            given = messages.parse(frame.get("text"))
+            identity = getattr(given, "id", None)
+            await self._answer(given)
+        except MeatLizardError as error:
+            await self.refuse(error, identity)
+        except redis.ERRORS:
+            await self.refuse(Unavailable(), identity)
+
+    async def _answer(self, given: messages.Message) -> None:
+        user, session = self._who.id, self._session
+        match given:
+            case messages.Prompt():
+                accepted = await asyncio.to_thread(
+                    turns.submit, user, session, given.id, given.text, given.parent, Door.WEB, given.sampling
+                )
+                await self._accept(accepted, given.id)
+            case messages.Retry():
+                accepted = await asyncio.to_thread(turns.retry, user, session, given.id, given.turn, Door.WEB)
+                await self._accept(accepted, given.id)
+            case messages.Resume():
+                await asyncio.to_thread(turns.owned, given.turn, user, session)
+                self._watch(given.turn, given.at)
+            case messages.Stop():
+                await asyncio.to_thread(turns.stop, given.turn, user)
+            case messages.Ping():
+                await self.send({"event": "pong"})
+
+    async def _accept(self, accepted: Accepted, identity: str) -> None:
+        await self.send(messages.accepted(accepted, identity))
+        self._watch(accepted.turn, 0)
+        with contextlib.suppress(*redis.ERRORS):
+            await self._redis.publish(names.session_channel(self._session), accepted.turn)
+
+    def _watch(self, turn: str, at: int) -> None:
+        turn = str(UUID(turn))
+        if task := self._watches.get(turn):
+            task.cancel()
+        if len(self._watches) >= TURNS_AT_ONCE:
+            done = [key for key, task in self._watches.items() if task.done()]
+            for key in done:
+                del self._watches[key]
+            if not done:
+                raise Busy("Too many replies are being watched on this page. Reload it.")
+        watch = Watch(turn, self._session, at, self._hub, self._redis, self.send)
+        self._watches[turn] = asyncio.create_task(self._survive(watch.run()))
+
+    async def _listen(self) -> None:
+        """Hear of turns that were begun on another page of the same session."""
+        async with self._hub.listen(names.session_channel(self._session)) as listener:
+            while True:
+                message = await listener.get()
+                if message == LOST:
+                    continue
+                turn = message.decode()
+                if turn not in self._watches:
+                    await self._survive(self._join(turn))
+
+    async def _join(self, turn: str) -> None:
+        accepted, identity = await asyncio.to_thread(turns.accepted, turn)
+        await self.send(messages.accepted(accepted, identity))
+        self._watch(turn, 0)
+
+    async def _survive(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except (WebSocketDisconnect, NotFound):
+            return
+        except (MeatLizardError, *redis.ERRORS) as error:
+            # The page comes back, resumes where it stands, and by then the server may be there again.
+            log.warning("socket.lost", session=self._session, error=str(error))
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
+                await self._socket.close(TRY_AGAIN, "a server is away: reconnect and catch up")
+
+
+@router.websocket("/ws/sessions/{session}")
+async def chat(socket: WebSocket, session: str) -> None:
+    """Open the socket of a session for its owner."""
+    await socket.accept()
+    try:
+        who = await person(socket)
+        await asyncio.to_thread(sessions.check, session, who.id)
+    except NotSignedIn as error:
+        await socket.close(SIGN_IN_AGAIN, str(error)[:120])
+        return
+    except NotFound as error:
+        await socket.close(NO_SUCH_SESSION, str(error)[:120])
+        return
+    except MeatLizardError as error:
+        await socket.close(TRY_AGAIN, str(error)[:120])
+        return
+    state = socket.app.state
+    session = str(sessions.parse_id(session))
+    await ChatSocket(socket, who, session, state.hub, state.redis).run()

@@ -1,0 +1,124 @@
+"""Envelopes: bytes sealed with Fernet under a key derived for exactly one purpose, so that moved ones do not open."""
+
+import base64
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from app.wire.errors import EnvelopeForged, EnvelopeTooOld
+
+VERSION: Final = b"1"
+"""First byte of every envelope; another one is refused, so that the format can change."""
+KEY_BYTES: Final = 32
+CLOCK_SKEW_SECONDS: Final = 60
+"""A message sealed this far in the future is still believed: clocks of homes differ."""
+
+
+@lru_cache(maxsize=8192)
+def _derive(key: bytes, info: tuple[str, ...]) -> bytes:
+    # Length-prefixed, so that ("ab", "c") and ("a", "bc") never derive the same key.
+    packed = b"".join(len(raw).to_bytes(2, "big") + raw for raw in (part.encode() for part in info))
+    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=b"meatlizard/1" + packed).derive(key)
+
+
+@lru_cache(maxsize=8192)
+def _fernet(key: bytes) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(key))
+
+
+def _pad(data: bytes) -> bytes:
+    bucket = 64 if len(data) < 256 else 256 if len(data) < 4096 else 1024
+    return data + b"\x80" + bytes(-(len(data) + 1) % bucket)
+
+
+def _unpad(data: bytes) -> bytes:
+    body = data.rstrip(b"\0")
+    if not body.endswith(b"\x80"):
+        raise EnvelopeForged
+    return body[:-1]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Ring:
+    """Keys for one purpose, newest first: the first seals, each of them opens."""
+
+    keys: tuple[bytes, ...]
+
+    def __repr__(self) -> str:
+        return f"Ring({len(self.keys)} keys)"
+
+    @classmethod
+    def parse(cls, text: str) -> "Ring":
+        """Read comma-separated base64 keys as `Fernet.generate_key` makes them; raise ValueError saying which is bad."""
+        keys = []
+        for number, part in enumerate(filter(None, (piece.strip() for piece in text.split(","))), start=1):
+            try:
+                key = base64.urlsafe_b64decode(part)
+            except ValueError:
+                key = b""
+            if len(key) != KEY_BYTES:
+                raise ValueError(f"key {number} is not 32 bytes of URL-safe base64; make one with `meatlizard keys new`")
+            keys.append(key)
+        if not keys:
+            raise ValueError("no key given; make one with `meatlizard keys new`")
+        return cls(tuple(keys))
+
+    def dump(self) -> str:
+        """Return the form that `parse` reads."""
+        return ",".join(base64.urlsafe_b64encode(key).decode() for key in self.keys)
+
+    def derive(self, *info: str) -> "Ring":
+        """Return the ring for a narrower purpose; nobody who holds it can get back to this one."""
+        return Ring(tuple(_derive(key, info) for key in self.keys))
+
+    def seal(self, data: bytes) -> bytes:
+        """Return `data` sealed; its length shows only as a multiple of 64, 256 or 1024 bytes."""
+        return VERSION + _fernet(self.keys[0]).encrypt(_pad(data))
+
+    def open(self, envelope: bytes, max_age: float | None = None) -> bytes:
+        """Return what was sealed, or raise EnvelopeForged, or EnvelopeTooOld where it is over `max_age` seconds old."""
+        if envelope[:1] != VERSION:
+            raise EnvelopeForged
+        token = envelope[1:]
+        for key in self.keys:
+            fernet = _fernet(key)
+            try:
+                data = fernet.decrypt(token)
+            except InvalidToken:
+                continue
+            if max_age is not None:
+                age = time.time() - fernet.extract_timestamp(token)
+                if not -CLOCK_SKEW_SECONDS <= age <= max_age:
+                    raise EnvelopeTooOld
+            return _unpad(data)
+        raise EnvelopeForged
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKeys:
+    """The relay keys of one node: what it opens, and what it seals with; it opens nothing of any other node."""
+
+    to_node: Ring
+    from_node: Ring
+
+    @classmethod
+    def of(cls, master: Ring, node: str) -> "NodeKeys":
+        """Derive a node's keys from the master ring; only the platform can."""
+        return cls(master.derive("relay", node, "to-node"), master.derive("relay", node, "from-node"))
+
+    @classmethod
+    def parse(cls, text: str) -> "NodeKeys":
+        """Read what `dump` wrote; raise ValueError where it is not that."""
+        to_node, separator, from_node = text.partition(";")
+        if not separator:
+            raise ValueError("the node keys are not whole; take the line again from `meatlizard node invite`")
+        return cls(Ring.parse(to_node), Ring.parse(from_node))
+
+    def dump(self) -> str:
+        """Return both rings as one line for the node's settings."""
+        return f"{self.to_node.dump()};{self.from_node.dump()}"

@@ -1,0 +1,86 @@
+"""A turn's events as they lie on the stream: a clear header for routing, and a sealed body with all they say."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from app.wire.envelope import Ring
+from app.wire.errors import EnvelopeForged
+from app.wire.states import EventKind
+
+PLATFORM: Final = ""
+"""The author of events that no node made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of a turn's stream.
+
+    `at` is where a delta's text begins in the reply, and where a `started` attempt takes it up, in UTF-8 bytes.
+    """
+
+    kind: EventKind
+    turn: str
+    attempt: int
+    at: int | None = None
+    text: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+    node: str = PLATFORM
+    """Who made it; decides which key opens it."""
+
+    @property
+    def end(self) -> int:
+        """Where a delta's text ends in the reply, in UTF-8 bytes."""
+        return (self.at or 0) + len((self.text or "").encode())
+
+    def shown(self) -> dict[str, Any]:
+        """Return the event as a browser reads it."""
+        body: dict[str, Any] = {"event": self.kind.value, "turn": self.turn, "attempt": self.attempt}
+        if self.at is not None:
+            body["at"] = self.at
+        if self.text is not None:
+            body["text"] = self.text
+        body.update(self.data)
+        return body
+
+
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """Seals the events of one attempt; the session is bound by the ring it is given."""
+
+    ring: Ring
+    turn: str
+    attempt: int
+    node: str
+
+    def seal(self, event: Event) -> bytes:
+        """Return the event as it goes onto the stream."""
+        body: dict[str, Any] = dict(event.data)
+        if event.at is not None:
+            body["at"] = event.at
+        if event.text is not None:
+            body["text"] = event.text
+        # Turn and attempt go inside as well: a header changed on the way would otherwise move a text to another turn.
+        body["t"], body["a"], body["k"] = self.turn, self.attempt, event.kind.value
+        header = {"k": event.kind.value, "t": self.turn, "a": self.attempt, "n": self.node}
+        header["s"] = self.ring.seal(orjson.dumps(body)).decode()
+        return orjson.dumps(header)
+
+
+RingOf = Callable[[str], Ring]
+"""Gives the ring that opens the events of a node (or of the platform) in one session."""
+
+
+def unseal(raw: bytes, ring_of: RingOf) -> Event:
+    """Return the event on the stream, or raise EnvelopeForged where header and sealed body do not say the same."""
+    try:
+        header = orjson.loads(raw)
+        turn, attempt, node, kind = header["t"], header["a"], header["n"], EventKind(header["k"])
+        body = orjson.loads(ring_of(node).open(header["s"].encode()))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise EnvelopeForged from error
+    if (body.pop("t", None), body.pop("a", None), body.pop("k", None)) != (turn, attempt, kind.value):
+        raise EnvelopeForged
+    return Event(kind, turn, attempt, body.pop("at", None), body.pop("text", None), body, node)

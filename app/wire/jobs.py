@@ -1,0 +1,109 @@
+"""What crosses between platform and node for one attempt: the job that goes out and the outcome that comes back."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from app.wire.envelope import NodeKeys, Ring
+from app.wire.errors import EnvelopeForged
+from app.wire.names import ENVELOPE_MAX_AGE_SECONDS
+from app.wire.states import TurnState
+
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt at one turn, as a node gets it; sealed on the way."""
+
+    turn: str
+    attempt: int
+    session: str
+    messages: list[dict[str, str]]
+    """Role and content, oldest first, the system prompt at the head."""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
+    """The reply so far, when an earlier attempt wrote some: it is continued, not written again."""
+    queued_ms: int = 0
+    """How long the turn waited before this attempt was sent, in milliseconds."""
+    format: int = FORMAT
+
+    def seal(self, keys: NodeKeys) -> str:
+        """Return the envelope for the node that these keys belong to."""
+        return keys.to_node.derive("job").seal(orjson.dumps(asdict(self))).decode()
+
+    @classmethod
+    def open(cls, envelope: str, keys: NodeKeys, turn: str, attempt: int) -> "Job":
+        """Open a job and hold it against the turn and attempt it came under; raise EnvelopeError where it is not theirs."""
+        body = keys.to_node.derive("job").open(envelope.encode(), ENVELOPE_MAX_AGE_SECONDS)
+        try:
+            job = cls(**orjson.loads(body))
+        except (orjson.JSONDecodeError, TypeError) as error:
+            raise EnvelopeForged from error
+        if (job.turn, job.attempt, job.format) != (turn, attempt, FORMAT):
+            raise EnvelopeForged
+        return job
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended, as the platform gets it; sealed on the way."""
+
+    turn: str
+    attempt: int
+    state: str
+    """A final TurnState."""
+    text: str
+    """The whole reply, an earlier attempt's part included."""
+    sha256: str
+    reason: str | None = None
+    """Plain words for the person, where it failed."""
+    retriable: bool = False
+    """Whether another attempt may fare better: the engine failed, not the request."""
+    model: str | None = None
+    left_out: int = 0
+    """How many of the oldest messages did not fit the model's context."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    prompt_ms: float = 0
+    first_token_ms: float | None = None
+    """From the job's arrival at the node to its first text, in milliseconds."""
+    total_ms: float = 0
+    tokens_per_second: float | None = None
+    finish_reason: str | None = None
+    format: int = FORMAT
+
+    @classmethod
+    def of(cls, turn: str, attempt: int, state: TurnState, text: str, **more: Any) -> "Outcome":
+        """Make an outcome with the hash of its text."""
+        return cls(turn, attempt, state.value, text, hashlib.sha256(text.encode()).hexdigest(), **more)
+
+    def seal(self, keys: NodeKeys, session: str) -> str:
+        """Return the envelope for the platform."""
+        return outcome_ring(keys.from_node, session).seal(orjson.dumps(asdict(self))).decode()
+
+    @classmethod
+    def open(cls, envelope: str, keys: NodeKeys, session: str, turn: str, attempt: int) -> "Outcome":
+        """Open an outcome; raise EnvelopeForged where it is another turn's or its text was changed."""
+        body = outcome_ring(keys.from_node, session).open(envelope.encode())
+        try:
+            outcome = cls(**orjson.loads(body))
+        except (orjson.JSONDecodeError, TypeError) as error:
+            raise EnvelopeForged from error
+        same = (outcome.turn, outcome.attempt, outcome.format) == (turn, attempt, FORMAT)
+        if not same or hashlib.sha256(outcome.text.encode()).hexdigest() != outcome.sha256:
+            raise EnvelopeForged
+        return outcome
+
+
+def outcome_ring(from_node: Ring, session: str) -> Ring:
+    """Return the ring of a session's outcomes."""
+    return from_node.derive("outcome", session)
+
+
+def event_ring(from_node: Ring, session: str) -> Ring:
+    """Return the ring of a session's events."""
+    return from_node.derive("event", session)

@@ -1,0 +1,110 @@
+"""Every task, queue, Redis key, channel and lifetime, so that both ends of a wire read the same word."""
+
+from typing import Final
+
+# Queues. `inference.<node>` is made by `inference_queue`.
+RELAY: Final = "relay"
+TURNS: Final = "turns"
+STORAGE: Final = "storage"
+METRICS: Final = "metrics"
+UPKEEP: Final = "upkeep"
+PLATFORM_QUEUES: Final = (TURNS, STORAGE, METRICS, UPKEEP)
+"""What `meatlizard worker` consumes."""
+
+# Tasks, by the queue that carries them.
+OPEN_SESSION: Final = "relay.open_session"
+GENERATE: Final = "inference.generate"
+FINISH: Final = "turns.finish"
+DISPATCH: Final = "turns.dispatch"
+SWEEP: Final = "turns.sweep"
+LOG_METRICS: Final = "metrics.log"
+EXPIRE_LOGINS: Final = "upkeep.expire_logins"
+
+QUEUE_OF: Final = {
+    OPEN_SESSION: RELAY,
+    FINISH: TURNS,
+    DISPATCH: TURNS,
+    SWEEP: TURNS,
+    LOG_METRICS: METRICS,
+    EXPIRE_LOGINS: UPKEEP,
+}
+"""The queue of each task that any process may send; `GENERATE` goes to the queue of its node."""
+
+# Lifetimes.
+LEASE_SECONDS: Final = 10
+"""A queue-lane attempt whose node has said nothing for so long is given to another."""
+RENEW_SECONDS: Final = 3
+"""How often a node renews the leases of turns that have nothing to say: three chances before one runs out."""
+BEAT_SECONDS: Final = 3
+NODE_TTL_SECONDS: Final = 12
+"""A node that has missed four beats is not given turns any more."""
+STREAM_TTL_SECONDS: Final = 3600
+"""How long a running turn's stream outlives its last event."""
+CLOSED_TTL_SECONDS: Final = 900
+"""How long a closed turn's stream stays for those who come back late; PostgreSQL answers after that."""
+SWEEP_SECONDS: Final = 5
+MAX_ATTEMPTS: Final = 3
+ENVELOPE_MAX_AGE_SECONDS: Final = 3600
+"""An older sealed job or outcome is refused as a replay; longer than the longest turn and a broker outage together."""
+
+# Redis keys. Everything the platform keeps begins with `ml:`; Celery's own keys have their own names.
+RING: Final = "ml:queue:ring"
+"""List of users who wait, next one first."""
+WAITING: Final = "ml:queue:waiting"
+"""Set of the turns that wait, so that a turn is queued once however often it is asked for."""
+LEASES: Final = "ml:leases"
+"""Sorted set of leased turns by the time of their lease, in milliseconds of Redis' clock."""
+NODES: Final = "ml:nodes"
+"""Set of the nodes that are known; written by the platform, rebuilt from PostgreSQL."""
+RECENT: Final = "ml:recent"
+"""List of the durations of the latest turns, in milliseconds, newest first; what an ETA is made of."""
+
+
+def inference_queue(node: str) -> str:
+    """Return the Celery queue that only `node` consumes."""
+    return f"inference.{node}"
+
+
+def user_queue(user: str) -> str:
+    """Return the list of a user's waiting turns, next one first."""
+    return f"ml:queue:user:{user}"
+
+
+def turn_meta(turn: str) -> str:
+    """Return the hash that holds a turn's fence, node, stop mark and last sign of life."""
+    return f"ml:turn:{turn}"
+
+
+def turn_stream(turn: str) -> str:
+    """Return the Redis Stream of a turn's events."""
+    return f"ml:stream:{turn}"
+
+
+def turn_channel(turn: str) -> str:
+    """Return the Pub/Sub channel on which a turn's events go out live."""
+    return f"ml:events:{turn}"
+
+
+def turn_missing(turn: str) -> str:
+    """Return the mark that says since when a running turn is unknown to Redis."""
+    return f"ml:missing:{turn}"
+
+
+def node_key(node: str) -> str:
+    """Return the hash a node writes its beat to; it runs out when the node is gone."""
+    return f"ml:node:{node}"
+
+
+def node_leases(node: str) -> str:
+    """Return the set of turns leased to a node; its size is how many slots are taken."""
+    return f"ml:leased:{node}"
+
+
+def node_control(node: str) -> str:
+    """Return the Pub/Sub channel on which a node hears `stop` at once."""
+    return f"ml:control:{node}"
+
+
+def session_channel(session: str) -> str:
+    """Return the Pub/Sub channel that tells a session's open pages of new turns."""
+    return f"ml:session:{session}"

@@ -1,0 +1,1 @@
+"""The Discord bots of the platform and of the node."""

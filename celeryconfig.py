@@ -1,0 +1,54 @@
+"""Celery's settings, the same for every process; the broker's address comes from each process's own settings.
+
+Why each was chosen, and which hole it closes: docs/decisions/0003-celery-on-redis.md.
+"""
+
+from app.wire.names import QUEUE_OF
+
+VISIBILITY_SECONDS = 900
+"""Longer than any task runs, so that the broker never hands out a second copy of one that is still at work."""
+
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+broker_pool_limit = 10
+broker_transport_options = {
+    "visibility_timeout": VISIBILITY_SECONDS,
+    # Unacknowledged tasks of a dead worker come back within seconds of the timeout, not minutes.
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    # Without these a half-open connection is never noticed and the worker stops consuming for good.
+    "socket_timeout": 5,
+    "socket_connect_timeout": 3,
+    "socket_keepalive": True,
+    "health_check_interval": 5,
+}
+visibility_timeout = VISIBILITY_SECONDS
+
+accept_content = ["json"]
+task_serializer = "json"
+result_serializer = "json"
+event_serializer = "json"
+# Nobody waits for a result: what happened stands in PostgreSQL.
+task_ignore_result = True
+task_store_errors_even_if_ignored = False
+
+task_acks_late = True
+task_reject_on_worker_lost = True
+worker_prefetch_multiplier = 1
+worker_disable_prefetch = True
+worker_cancel_long_running_tasks_on_connection_loss = False
+worker_send_task_events = True
+task_send_sent_event = True
+worker_hijack_root_logger = False
+worker_redirect_stdouts = False
+worker_log_color = False
+
+task_create_missing_queues = True
+task_default_queue = "upkeep"
+task_routes = {task: {"queue": queue} for task, queue in QUEUE_OF.items()}
+task_publish_retry = True
+task_publish_retry_policy = {"max_retries": 2, "interval_start": 0.05, "interval_step": 0.2, "interval_max": 0.5}
+
+timezone = "UTC"
+enable_utc = True
+beat_schedule_filename = None

@@ -1,0 +1,1 @@
+"""Celery workers: the platform's tasks, and below `inference` the node's."""

@@ -1,0 +1,32 @@
+"""The platform's Celery application: its tasks, their queues and the beat's schedule."""
+
+from celery import Celery
+from celery.signals import setup_logging
+
+from app import logs
+from app.core import broker
+from app.core.config import settings
+from app.wire import names
+
+TASKS = ("workers.turns", "workers.metrics", "workers.upkeep")
+
+app: Celery = broker.celery()
+app.conf.update(
+    include=TASKS,
+    beat_schedule={
+        "sweep": {"task": names.SWEEP, "schedule": names.SWEEP_SECONDS, "options": {"expires": names.SWEEP_SECONDS}},
+        "expire-logins": {"task": names.EXPIRE_LOGINS, "schedule": 3600.0, "options": {"expires": 3600}},
+    },
+    # Kept in memory: every entry may be run again at any time, so there is nothing to remember over a restart.
+    beat_scheduler="celery.beat:Scheduler",
+    beat_max_loop_interval=names.SWEEP_SECONDS,
+)
+app.set_default()
+
+
+@setup_logging.connect
+def _logs(**_: object) -> None:
+    # Connecting at all is what keeps Celery from setting up logging of its own.
+    logs.configure("worker", settings().log_level)
+
+

@@ -1,0 +1,74 @@
+"""The node's Celery application: it consumes its own queue, and its tasks run on the node's loop."""
+
+import os
+from functools import cache
+from typing import Any
+
+from celery import Celery, bootsteps
+from celery.signals import setup_logging, worker_shutting_down
+
+from app import logs
+from app.wire import names
+from app.wire.acl import unacked_keys
+from workers.inference.node import Node
+from workers.inference.settings import NodeSettings, load
+
+
+@cache
+def settings() -> NodeSettings:
+    """Return this node's settings, read once."""
+    return load(os.environ["MEATLIZARD_NODE"])
+
+
+app = Celery("node", broker=settings().redis_url.get_secret_value())
+app.config_from_object("celeryconfig")
+app.conf.broker_transport_options = app.conf.broker_transport_options | unacked_keys(settings().node)
+
+
+def enqueue(task: str, *args: Any) -> None:
+    """Send a task of the platform's by name; what is sealed in it does not show in any log or monitor."""
+    shown = repr(tuple(arg if len(str(arg)) <= 40 else "<sealed>" for arg in args))
+    app.send_task(task, args=args, argsrepr=shown)
+
+
+@cache
+def node() -> Node:
+    """Return this process's node."""
+    return Node(settings(), enqueue)
+
+
+class NodeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types.
+    """Owns the node's loop for as long as the worker runs."""
+
+    # With the timer required, and not the pool, this starts before the pool and stops after it: replies in flight
+    # can still be handed on when the pool has ended.
+    requires = {"celery.worker.components:Timer"}
+
+    def start(self, parent: Any) -> None:
+        """Start the loop and the engine."""
+        node().start()
+
+    def stop(self, parent: Any) -> None:
+        """Stop both."""
+        node().stop()
+
+    terminate = stop
+
+
+app.steps["worker"].add(NodeStep)
+
+
+@worker_shutting_down.connect
+def _drain(**_: object) -> None:
+    node().drain()
+
+
+@setup_logging.connect
+def _logs(**_: object) -> None:
+    logs.configure(f"node {settings().node}", settings().log_level)
+
+
+@app.task(name=names.GENERATE)
+def generate(turn: str, attempt: int, envelope: str) -> None:
+    """Run one attempt at one turn."""
+    node().generate(turn, attempt, envelope)

@@ -1,0 +1,12 @@
+"""Tasks of the queue `upkeep`: what has to be tidied from time to time."""
+
+from celery import shared_task
+
+from app.services import accounts
+from app.wire import names
+
+
+@shared_task(name=names.EXPIRE_LOGINS)
+def expire_logins() -> None:
+    """Remove the logins whose time is over."""
+    accounts.expire_logins()
