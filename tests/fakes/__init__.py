@@ -1,0 +1,1 @@
+"""Stand-ins for what the platform talks to, written once for all tests."""

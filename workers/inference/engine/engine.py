@@ -1,0 +1,143 @@
+"""The node's engine: llama.cpp as one object that fits prompts, makes replies and says how it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from workers.inference.engine.chunks import Chunk, End
+from workers.inference.engine.errors import EngineHung, EngineRefused, EngineUnreachable
+from workers.inference.engine.generate import Reply
+from workers.inference.engine.request import GenerateRequest
+from workers.inference.engine.settings import EngineSettings
+from workers.inference.engine.supervisor import EngineState, Supervisor
+from workers.inference.engine.trim import TEMPLATE_TOKENS, Fitted, Trimmer
+
+#: A turn that meets a restart waits this long for it: most models load in less, and the node has an attempt to keep.
+READY_SECONDS = 30.0
+SLOT_POLL_SECONDS = 0.02
+#: How much the newest reply moves the average speed.
+SPEED_WEIGHT = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The engine at one moment, for the node's beat."""
+
+    state: str
+    model: str
+    slots: int
+    busy: int
+    #: Tokens per slot.
+    ctx_size: int
+    #: Of late; 0 before the first reply.
+    tokens_per_second: float
+    #: Resident bytes of llama.cpp; 0 where it is not ours.
+    memory: int
+    restarts: int
+    last_error: str
+    pid: int | None
+
+
+class Engine:
+    """One llama.cpp and all that is asked of it, on one event loop."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self.supervisor = Supervisor(settings)
+        self.busy = 0
+        self._speed = 0.0
+
+    @property
+    def state(self) -> EngineState:
+        """What the engine is doing."""
+        return self.supervisor.state
+
+    @property
+    def continues(self) -> bool:
+        """Whether a reply that has begun can be carried on (`GenerateRequest.prefix`)."""
+        tried = self.supervisor.tried
+        return tried is None or tried.continues
+
+    async def start(self) -> None:
+        """Start and wait until replies can be made; raises an EngineError that says what stands in the way."""
+        await self.supervisor.start()
+
+    async def stop(self) -> None:
+        """End llama.cpp; replies under way are cut off."""
+        await self.supervisor.stop()
+
+    async def fit(self, request: GenerateRequest) -> Fitted:
+        """Leave out the oldest turns of a conversation that is longer than the context."""
+        client = await self.supervisor.wait_ready(READY_SECONDS)
+        tried = self.supervisor.tried
+        template_tokens = tried.template_tokens if tried is not None else None
+        trimmer = Trimmer(self.supervisor.ctx_size, client.count, template_tokens or TEMPLATE_TOKENS)
+        return await trimmer.fit(request)
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        """Yield the reply's chunks. Use under `contextlib.aclosing`: leaving that ends the generation at once."""
+        client = await self.supervisor.wait_ready(READY_SECONDS)
+        child = self.supervisor.child
+        if request.prefix and not self.continues:
+            raise EngineRefused(400, "this model cannot carry on a reply that has begun")
+        reply = Reply(client, child, self.settings, request)
+        tried = self.supervisor.tried
+        if not client.is_llama or (tried is not None and tried.repeats):
+            reply.repeated = request.prefix
+        self.busy += 1
+        try:
+            async with aclosing(reply.chunks()) as chunks:
+                async for chunk in chunks:
+                    if isinstance(chunk, End):
+                        self._note_speed(chunk.usage.tokens_per_second)
+                    yield chunk
+        except EngineHung as error:
+            if child is not None:
+                await self.supervisor.restart(child, error)
+                error.log = self.supervisor.log.last()
+            raise
+        finally:
+            self.busy -= 1
+
+    async def wait_slot_free(self, timeout: float = 2.0) -> bool:
+        """Wait until no slot works for a reply that was closed; False when one still does after `timeout` seconds."""
+        client = self.supervisor.client
+        if client is None or not client.is_llama:
+            return True
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    slots = await client.slots()
+                    if slots is None or sum(slot.busy for slot in slots) <= self.busy:
+                        return True
+                    await asyncio.sleep(SLOT_POLL_SECONDS)
+        except TimeoutError:
+            return False
+        except EngineUnreachable:
+            # Nothing runs there any more.
+            return True
+
+    def health(self) -> Health:
+        """A snapshot; asks nobody."""
+        supervisor = self.supervisor
+        child = supervisor.child
+        return Health(
+            state=supervisor.state.value,
+            model=self.settings.public_name(),
+            slots=self.settings.slots,
+            busy=self.busy,
+            ctx_size=supervisor.ctx_size,
+            tokens_per_second=round(self._speed, 1),
+            memory=child.memory() if child is not None else 0,
+            restarts=supervisor.restarts,
+            last_error=str(supervisor.error) if supervisor.error is not None else "",
+            pid=child.pid if child is not None else None,
+        )
+
+    def _note_speed(self, tokens_per_second: float) -> None:
+        if tokens_per_second > 0:
+            old = self._speed or tokens_per_second
+            self._speed = old + SPEED_WEIGHT * (tokens_per_second - old)
