@@ -15,7 +15,9 @@ from app.local.home import Home, explain
 
 HomeOption = Annotated[
     Path | None,
-    typer.Option("--home", envvar="MEATLIZARD_HOME", help="The folder that holds all state; ~/.meatlizard if not given."),
+    typer.Option(
+        "--home", envvar="MEATLIZARD_HOME", help="The folder that holds all state; ~/.meatlizard if not given."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one object for programs.")]
 
@@ -24,6 +26,8 @@ INTERRUPTED = 130
 
 
 class Lane(StrEnum):
+    """How turns reach the nodes."""
+
     AUTO = "auto"
     QUEUE = "queue"
     DISCORD = "discord"
@@ -41,7 +45,8 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Go on in the background.")] = False,
     home: HomeOption = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, envvar="MEATLIZARD_PORT", help="Port of the page; a free one if not given.")
+        int | None,
+        typer.Option(min=1, max=65535, envvar="MEATLIZARD_PORT", help="Port of the page; a free one if not given."),
     ] = None,
     nodes: Annotated[int, typer.Option(min=1, max=16, help="How many nodes run on this machine.")] = 1,
     lane: Annotated[Lane, typer.Option(envvar="MEATLIZARD_LANE", help="How turns reach the nodes.")] = Lane.AUTO,
@@ -52,6 +57,8 @@ def up(
     from app.local.progress import Progress
 
     with _errors(home) as place:
+        # Whatever is made from here on, by this process or those it starts, is its owner's alone.
+        os.umask(0o077)
         progress = Progress()
         first = not place.exists()
         place.make()
@@ -134,7 +141,7 @@ def _errors(given: Path | None) -> Iterator[Home]:
     except LocalError as error:
         _fail(str(error), error.exit_status)
     except OSError as error:
-        said = explain(error, home.path if home else Path("."))
+        said = explain(error, home.path if home else Path())
         _fail(str(said), 1)
 
 

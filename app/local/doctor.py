@@ -54,7 +54,7 @@ def examine(home: Home) -> list[Finding]:
             return [Finding("settings", False, str(error), "see there")]
     looks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
-        *((package, lambda package=package: _package(package)) for package in OLDEST),  # type: ignore[misc]
+        *((package, lambda package=package: _package(package)) for package in OLDEST),
         ("home", lambda: _home(home)),
         ("disk", lambda: _disk(home)),
         ("model", lambda: _model(home)),
@@ -76,6 +76,7 @@ def examine(home: Home) -> list[Finding]:
 
 
 def as_json(findings: list[Finding]) -> dict[str, Any]:
+    """The same for programs."""
     return {"ok": all(finding.ok for finding in findings), "checks": [asdict(finding) for finding in findings]}
 
 
@@ -87,7 +88,8 @@ def _look(part: str, look: Callable[[], str]) -> Finding:
     except LocalError as error:
         seen, _, mend = str(error).partition(": ")
         return Finding(part, False, seen, mend)
-    except Exception as error:  # noqa: BLE001 - one broken part must not hide the others
+    except Exception as error:
+        # Whatever it is, one broken part must not hide the others.
         return Finding(part, False, f"{type(error).__name__}: {error}".splitlines()[0], f"see the log of {part}")
 
 
@@ -177,7 +179,7 @@ def _ports(known: Settings, running: Supervisor | None) -> str:
         "redis": known.redis_port,
         "s3": known.s3_port,
         "web": known.web_port,
-        "flower": int(known.values.get("FLOWER_PORT", 0)),
+        "flower": known.flower_port,
     }
     listed = ", ".join(f"{name} {port}" for name, port in wanted.items())
     taken = [f"{port} of {name}" for name, port in wanted.items() if not ports.is_free(port)]
@@ -188,21 +190,18 @@ def _ports(known: Settings, running: Supervisor | None) -> str:
 
 def _processes(running: Supervisor) -> str:
     processes = running.processes().values()
-    if ill := [f"{process.name} {process.state}" for process in processes if process.state != "running"]:
+    if ill := [
+        f"{process.name} {process.state}" for process in processes if process.state not in ("running", "starting")
+    ]:
         raise Ill(", ".join(ill), f"read the logs in {running.home.logs}")
     return f"{len(processes)} running"
 
 
 def _postgres_clock(known: Settings) -> str:
-    import psycopg2
-
-    connection = psycopg2.connect(known.dsn, connect_timeout=3)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())")
-            number, clock = cursor.fetchone() or ("", 0.0)
-    finally:
-        connection.close()
+    with postgres.connected(known.dsn) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp())")
+        number, clock = cursor.fetchone()
     return _skew(f"PostgreSQL {number}", float(clock))
 
 
@@ -225,7 +224,6 @@ def _skew(seen: str, clock: float) -> str:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdigit())
-
 
 
 def show(findings: list[Finding]) -> None:

@@ -6,7 +6,8 @@ LocalError
 ├── PortTaken           the port that was asked for belongs to somebody else
 ├── MissingPart         a server's binary, the model package or a module is not installed
 ├── ModelUnusable       the model file is missing, cut short or altered
-├── ServerFailed        a supervised process does not come up
+├── ServerDown          a server or process does not answer now; it may in a moment
+├── ServerFailed        a supervised process does not come up at all
 ├── AlreadyStarting     another `up` holds this home
 └── NotRunning          there is no stack to talk to
 """
@@ -22,10 +23,12 @@ class LocalError(Exception):
 
 
 class HomeUnusable(LocalError):
-    pass
+    """The folder for all state cannot be used by this user."""
 
 
 class DiskFull(LocalError):
+    """Too little room is left to go on safely."""
+
     def __init__(self, path: Path, free: int, needed: int) -> None:
         super().__init__(
             f"only {free >> 20} MB left on the disk of {path}: free {needed >> 20} MB there, "
@@ -34,6 +37,8 @@ class DiskFull(LocalError):
 
 
 class PortTaken(LocalError):
+    """The port asked for belongs to another program."""
+
     def __init__(self, port: int) -> None:
         super().__init__(
             f"port {port} is used by another program: stop that one, or choose another with --port N "
@@ -42,24 +47,37 @@ class PortTaken(LocalError):
 
 
 class MissingPart(LocalError):
-    pass
+    """Something that is installed with us is not there."""
 
 
 class ModelUnusable(LocalError):
-    pass
+    """The model file is missing, cut short or altered."""
+
+
+class ServerDown(LocalError):
+    """A server or process does not answer now."""
+
+    def __init__(self, name: str, said: object) -> None:
+        super().__init__(f"{name} does not answer ({said}): look at `meatlizard status`")
 
 
 class ServerFailed(LocalError):
+    """A supervised process does not come up."""
+
     def __init__(self, name: str, said: str, log: Path) -> None:
         last = f" ({said})" if said else ""
         super().__init__(f"{name} does not start{last}: read {log}, mend it and run `meatlizard up` again")
 
 
 class AlreadyStarting(LocalError):
+    """Another `up` holds this home."""
+
     def __init__(self, home: Path) -> None:
         super().__init__(f"another `meatlizard up` is busy with {home}: wait for it, or use another --home DIR")
 
 
 class NotRunning(LocalError):
+    """There is no stack to talk to."""
+
     def __init__(self, home: Path) -> None:
         super().__init__(f"nothing runs in {home}: start it with `meatlizard up`")

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 #: From <linux/prctl.h>.
 PR_SET_PDEATHSIG = 1
@@ -21,6 +22,7 @@ PARENT_VARIABLE = "MEATLIZARD_GUARD"
 
 
 def main() -> None:
+    """Do what the options say, then become the command."""
     options = _options()
     if options.record:
         _record(options.record)
@@ -35,7 +37,7 @@ def main() -> None:
         _die_with_parent(signal.Signals[f"SIG{options.death}"])
     os.environ[PARENT_VARIABLE] = str(os.getpid())
     try:
-        os.execvp(options.command[0], options.command)
+        os.execvp(options.command[0], options.command)  # noqa: S606 - no shell is the point
     except OSError as error:
         sys.exit(f"cannot run {options.command[0]}: {error.strerror}")
 
@@ -51,13 +53,12 @@ def _options() -> argparse.Namespace:
 
 
 def _record(path: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         json.dump({"pid": os.getpid(), "created": time.time()}, file)
 
 
 def _environment(path: str) -> dict[str, str]:
-    with open(path, encoding="utf-8") as file:
-        return {str(key): str(value) for key, value in json.load(file).items()}
+    return {str(key): str(value) for key, value in json.loads(Path(path).read_text(encoding="utf-8")).items()}
 
 
 def _die_with_parent(death: signal.Signals) -> None:

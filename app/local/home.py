@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.local.errors import DiskFull, HomeUnusable
+from app.local.errors import DiskFull, HomeUnusable, LocalError
 
 #: Bytes that must be free before a start: a first run writes 60 MB, the rest keeps the write-ahead logs going.
 DISK_NEEDED = 1 << 30
@@ -41,36 +41,45 @@ class Home:
 
     @property
     def data(self) -> Path:
+        """What the servers keep: postgres, redis, s3."""
         return self.path / "data"
 
     @property
     def logs(self) -> Path:
+        """One file for each process."""
         return self.path / "logs"
 
     @property
     def run(self) -> Path:
+        """What holds for this start only: configurations, pids, the lock."""
         return self.path / "run"
 
     @property
     def nodes(self) -> Path:
+        """The settings file of each node."""
         return self.path / "nodes"
 
     @property
     def models(self) -> Path:
+        """Models that were fetched."""
         return self.path / "models"
 
     @property
     def settings(self) -> Path:
+        """The settings of the stack, all its secrets among them."""
         return self.path / SETTINGS_FILE
 
     @property
     def admin_password(self) -> Path:
+        """The password of the first administrator."""
         return self.path / "admin-password"
 
     def log(self, name: str) -> Path:
+        """The log of the process of that name."""
         return self.logs / f"{name}.log"
 
     def exists(self) -> bool:
+        """Whether a stack was set up here before."""
         return self.settings.is_file()
 
     def make(self) -> None:
@@ -88,6 +97,7 @@ class Home:
         self.check_disk()
 
     def check_disk(self) -> None:
+        """Raises DiskFull when too little room is left."""
         free = shutil.disk_usage(self.path).free
         if free < DISK_NEEDED:
             raise DiskFull(self.path, free, DISK_NEEDED)
@@ -120,14 +130,14 @@ def write_private(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(fresh, path)
+        fresh.replace(path)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
 
 
-def explain(error: OSError, path: Path) -> Exception:
-    """The system's refusal as a line that says what to do; what has no better words stays as it is."""
+def explain(error: OSError, path: Path) -> LocalError:
+    """The system's refusal as a line that says what to do; `path` is where it was if it does not say."""
     where = Path(error.filename) if error.filename else path
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
@@ -138,13 +148,15 @@ def explain(error: OSError, path: Path) -> Exception:
             )
         case errno.ENAMETOOLONG:
             return HomeUnusable("the path of the home is too long: choose a shorter one with --home DIR")
-        case errno.ENOTDIR | errno.ELOOP:
+        case errno.ENOTDIR | errno.ELOOP | errno.EEXIST:
             return HomeUnusable(f"{where} is not below a folder: choose another with --home DIR")
         case _:
-            return error
+            said = error.strerror or str(error)
+            return HomeUnusable(f"cannot use {where} ({said}): choose another folder with --home DIR")
 
 
 def user_name(uid: int) -> str:
+    """The account's name, or its number when it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

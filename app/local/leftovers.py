@@ -47,10 +47,12 @@ def write(home: Home, name: str, pid: int, **more: object) -> None:
 
 
 def read(home: Home, name: str) -> Record | None:
+    """The record of that name, whether or not the process lives."""
     return _parse(home.run / f"{name}.pid.json")
 
 
 def forget(home: Home, name: str) -> None:
+    """Removes the record of that name."""
     (home.run / f"{name}.pid.json").unlink(missing_ok=True)
 
 

@@ -21,21 +21,22 @@ May be added (see docs): MEATLIZARD_NGL, MEATLIZARD_LLAMA_URL, MEATLIZARD_LLAMA_
 
 
 def names(count: int) -> list[str]:
-    """home, home-2, home-3 …"""
+    """Their names: home, home-2, home-3 and so on."""
     return ["home" if number == 1 else f"home-{number}" for number in range(1, count + 1)]
 
 
 def process_name(node: str) -> str:
-    """What supervisor and status call its process: node, node-2 …"""
+    """What supervisor and status call its process: node, node-2 and so on."""
     return node.replace("home", "node", 1)
 
 
 def engine_name(node: str) -> str:
-    """What status calls its engine: llama.cpp, llama.cpp-2 …"""
+    """What status calls its engine: llama.cpp, llama.cpp-2 and so on."""
     return node.replace("home", "llama.cpp", 1)
 
 
 def file(home: Home, name: str) -> Path:
+    """The settings file of the node."""
     return home.nodes / f"{name}.env"
 
 
@@ -63,8 +64,10 @@ def write(home: Home, settings: Settings, name: str, model: Path | None) -> None
 
 
 def give_keys(home: Home, name: str, keys: str) -> None:
+    """Writes the node's relay keys into its file."""
     envfile.update(file(home, name), {"NODE_KEYS": keys}, HEADING)
 
 
 def program(home: Home, name: str) -> Program:
+    """The supervised process that is the node."""
     return ours(process_name(name), ["node", "--name", name], home)

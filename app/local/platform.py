@@ -24,6 +24,7 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Read the request, do it, answer."""
     request = json.load(sys.stdin)
     # The answer has an output of its own: what a library prints must not get into it.
     answer, sys.stdout = sys.stdout, sys.stderr

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from app.local.errors import ServerFailed
 from app.local.home import Home
+from app.local.logtail import last_line
 
 #: Seconds a migration may take; a large database with a new index needs its time.
 PREPARE_SECONDS = 600
@@ -15,9 +16,13 @@ PREPARE_SECONDS = 600
 class Platform(Protocol):
     """What `up` needs of the platform's code; tests give a stand-in."""
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]: ...
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Does what `app.local.platform.prepare` does; returns its answer."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends it, whatever it is doing."""
+        ...
 
 
 class PlatformProcess:
@@ -46,17 +51,7 @@ class PlatformProcess:
         return found
 
     def close(self) -> None:
+        """Kills it if it still runs: a start that failed needs no answer."""
         if self._child.poll() is None:
             self._child.kill()
             self._child.communicate()
-
-
-def last_line(home: Home, name: str) -> str:
-    """The last thing a process said in its log, short enough for one line."""
-    try:
-        with home.log(name).open("rb") as log:
-            log.seek(max(0, log.seek(0, 2) - 4096))
-            lines = log.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "")

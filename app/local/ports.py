@@ -16,28 +16,48 @@ LOOPBACK = "127.0.0.1"
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
     """Whether a server could listen there now; connections of an earlier server that linger do not count."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-            # Binding alone passes beside a socket that is bound with SO_REUSEADDR too: listening does not.
-            probe.listen(1)
-        except OSError:
+    held = Held()
+    free = held.take(port, host)
+    held.release()
+    return free
+
+
+class Held:
+    """Ports kept for this start: listened on until their servers come, so that no start beside takes them."""
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, socket.socket] = {}
+
+    def take(self, port: int, host: str = LOOPBACK) -> bool:
+        """Takes the port if nobody has it; says whether."""
+        if port in self._sockets:
             return False
-    return True
+        taken = socket.socket()
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind((host, port))
+            # Binding alone passes beside a socket that is bound with SO_REUSEADDR too: listening does not.
+            taken.listen(1)
+        except OSError:
+            taken.close()
+            return False
+        self._sockets[port] = taken
+        return True
 
+    def pick(self) -> int:
+        """Takes any free port."""
+        candidates = random.sample(range(LOWEST, HIGHEST), HIGHEST - LOWEST)
+        return next(port for port in candidates if self.take(port))
 
-def pick(taken: set[int]) -> int:
-    """A free port that is none of `taken` (those already promised to others of this stack)."""
-    for port in random.sample(range(LOWEST, HIGHEST), HIGHEST - LOWEST):
-        if port not in taken and is_free(port):
-            return port
-    raise OSError("no free port on loopback")
+    def pick_web(self, host: str = LOOPBACK) -> int:
+        """Takes the first free port from 8000 up, since people remember it; else any."""
+        for port in range(WEB_PORT, WEB_PORT + WEB_TRIES):
+            if self.take(port, host):
+                return port
+        return self.pick()
 
-
-def pick_web(taken: set[int]) -> int:
-    """The first free port from 8000 up, since people remember it; else any."""
-    for port in range(WEB_PORT, WEB_PORT + WEB_TRIES):
-        if port not in taken and is_free(port):
-            return port
-    return pick(taken)
+    def release(self, *released: int) -> None:
+        """Lets go of these ports, or of all, for the servers that are about to listen there."""
+        for port in released or tuple(self._sockets):
+            if port in self._sockets:
+                self._sockets.pop(port).close()

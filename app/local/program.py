@@ -33,6 +33,7 @@ class Program:
     environment: Path | None = None
 
     def record(self, home: Home) -> Path:
+        """Where the guard writes its pid."""
         return home.run / f"{self.name}.pid.json"
 
     def guarded(self, home: Home) -> list[str]:

@@ -26,6 +26,7 @@ class Progress:
         self.console.print(f"[green]✓[/] {escape(what)} [dim]{time.monotonic() - began:.1f} s[/]")
 
     def say(self, line: str) -> None:
+        """One line, as it is."""
         self.console.print(escape(line))
 
     def block(self, title: str, rows: list[tuple[str, str]]) -> None:

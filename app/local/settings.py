@@ -8,11 +8,14 @@ from urllib.parse import urlsplit
 from app.local import envfile, ports
 from app.local.errors import LocalError, PortTaken
 from app.local.home import Home, write_private
+from app.local.ports import Held
 
 #: Bytes of randomness in each password: 32 cannot be guessed however fast one tries.
 SECRET_BYTES = 32
 BUCKET = "meatlizard"
 DATABASE = "meatlizard"
+#: A server that listens so is reached on loopback too.
+ALL_ADDRESSES = ("0.0.0.0", "::", "localhost")  # noqa: S104 - recognised, never bound by us
 #: The name our own processes have at PostgreSQL and Valkey.
 ROLE = "platform"
 #: The person who gets in first.
@@ -23,8 +26,11 @@ Settings of this MeatLizard, written on the first `meatlizard up`. Keep this fil
 Lose MEATLIZARD_KEYS and every message is lost, so keep a copy of the file where this machine is not.
 Variables of the same name in the environment win over it. Restart after a change (`meatlizard down`, `up`).
 
-May be added (see docs): {", ".join(envfile.PREFIX + name for name in (
-    "SYSTEM_PROMPT", "TEMPERATURE", "TOP_P", "MAX_TOKENS", "LANE", "PUBLIC_URL"))}
+May be added (see docs): {
+    ", ".join(
+        envfile.PREFIX + name for name in ("SYSTEM_PROMPT", "TEMPERATURE", "TOP_P", "MAX_TOKENS", "LANE", "PUBLIC_URL")
+    )
+}
 """
 
 #: Settings that name servers, and belong to this stack alone: what the shell holds for another must not leak in.
@@ -42,10 +48,12 @@ class Settings:
 
     @property
     def database_url(self) -> str:
+        """Where PostgreSQL is, as SQLAlchemy takes it."""
         return self.values["DATABASE_URL"]
 
     @property
     def redis_url(self) -> str:
+        """Where Valkey is, with the platform's name and password."""
         return self.values["REDIS_URL"]
 
     @property
@@ -56,31 +64,42 @@ class Settings:
     @property
     def host(self) -> str:
         """Where to knock for the page: the address it listens on, or loopback when it listens on all."""
-        given = os.environ.get(envfile.PREFIX + "HOST") or self.values["HOST"]
-        return ports.LOOPBACK if given in ("0.0.0.0", "::", "localhost") else given
+        given = _host(self.values)
+        return ports.LOOPBACK if given in ALL_ADDRESSES else given
 
     @property
     def postgres_port(self) -> int:
+        """PostgreSQL's port."""
         return _port(self.database_url)
 
     @property
     def redis_port(self) -> int:
+        """Valkey's port."""
         return _port(self.redis_url)
 
     @property
     def s3_port(self) -> int:
+        """The object store's port."""
         return _port(self.values["S3_ENDPOINT"])
 
     @property
     def web_port(self) -> int:
+        """The page's port."""
         return int(self.values["PORT"])
 
     @property
+    def flower_port(self) -> int:
+        """Flower's port."""
+        return int(self.values["FLOWER_PORT"])
+
+    @property
     def database_password(self) -> str:
+        """Our role's password at PostgreSQL."""
         return urlsplit(self.database_url).password or ""
 
     @property
     def redis_password(self) -> str:
+        """Our user's password at Valkey."""
         return urlsplit(self.redis_url).password or ""
 
     @property
@@ -99,13 +118,10 @@ def load(home: Home) -> Settings:
     return Settings(values)
 
 
-def prepare(home: Home, port: int | None) -> Settings:
-    """The settings for a start: secrets made once, every port free now. A port asked for is taken or refused."""
-    if port is not None and not ports.is_free(port):
-        raise PortTaken(port)
+def prepare(home: Home, port: int | None, held: Held) -> Settings:
+    """The settings for a start: secrets made once, every port taken in `held`. One asked for is had or refused."""
     known = load(home).values if home.exists() else _first()
-    fresh = known | _free_ports(known, port)
-    envfile.update(home.settings, fresh, HEADING)
+    envfile.update(home.settings, known | _free_ports(known, port, held), HEADING)
     return load(home)
 
 
@@ -142,28 +158,26 @@ def _first() -> dict[str, str]:
     }
 
 
-def _free_ports(known: dict[str, str], asked: int | None) -> dict[str, str]:
+def _free_ports(known: dict[str, str], asked: int | None, held: Held) -> dict[str, str]:
     """The settings that hold a port, each changed only where another program sits on the remembered one."""
-    taken: set[int] = {asked} if asked else set()
-    fresh: dict[str, str] = {}
-
-    def keep_or_pick(remembered: int) -> int:
-        usable = remembered and remembered not in taken and ports.is_free(remembered)
-        chosen = remembered if usable else ports.pick(taken)
-        taken.add(chosen)
-        return chosen
-
-    web = int(known.get("PORT", 0))
-    if asked:
-        web = asked
-    elif not web or not ports.is_free(web, known["HOST"]):
-        web = ports.pick_web(taken)
-    taken.add(web)
-    fresh["PORT"] = str(web)
+    host = _host(known)
+    if asked and not held.take(asked, host):
+        raise PortTaken(asked)
+    remembered = int(known.get("PORT", 0))
+    web = asked or (remembered if remembered and held.take(remembered, host) else held.pick_web(host))
+    fresh = {"PORT": str(web)}
     for key in ("DATABASE_URL", "REDIS_URL", "S3_ENDPOINT"):
-        fresh[key] = _with_port(known[key], keep_or_pick(_port(known[key])))
-    fresh["FLOWER_PORT"] = str(keep_or_pick(int(known.get("FLOWER_PORT", 0))))
+        fresh[key] = _with_port(known[key], _same_or_other(_port(known[key]), held))
+    fresh["FLOWER_PORT"] = str(_same_or_other(int(known.get("FLOWER_PORT", 0)), held))
     return fresh
+
+
+def _same_or_other(port: int, held: Held) -> int:
+    return port if port and held.take(port) else held.pick()
+
+
+def _host(values: dict[str, str]) -> str:
+    return os.environ.get(envfile.PREFIX + "HOST") or values["HOST"]
 
 
 def _port(url: str) -> int:

@@ -1,19 +1,21 @@
 """Starting, watching and stopping one home's stack."""
 
 import fcntl
-import http.client
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from app.local import leftovers, model, node, postgres, s3, settings, valkey
-from app.local.errors import AlreadyStarting, LocalError, ServerFailed
+from app.local import http_probe, leftovers, model, node, postgres, s3, settings, valkey
+from app.local.errors import AlreadyStarting, ServerDown, ServerFailed
 from app.local.home import Home, explain
-from app.local.platform_process import Platform, PlatformProcess, last_line
+from app.local.logtail import last_line
+from app.local.platform_process import Platform, PlatformProcess
+from app.local.ports import Held
 from app.local.program import Program, ours
 from app.local.progress import Progress
 from app.local.settings import ADMIN, Settings
@@ -39,10 +41,6 @@ class Wanted:
     lane: str = "auto"
 
 
-class NotYet(Exception):
-    """Something that is waited for is not there yet."""
-
-
 def running(home: Home) -> Supervisor | None:
     """The supervisor of a stack that is up as a whole."""
     supervisor = Supervisor.connect(home)
@@ -50,7 +48,7 @@ def running(home: Home) -> Supervisor | None:
         return None
     try:
         states = [process.state for process in supervisor.processes().values()]
-    except OSError:
+    except ServerDown:
         return None
     # One that is between two starts is still looked after; "stopped" means that the start never came to it.
     return supervisor if states and "stopped" not in states and "stopping" not in states else None
@@ -72,9 +70,10 @@ def start(home: Home, wanted: Wanted, attached: bool, progress: Progress, parts:
     leftovers.end(home)
     supervisor: Supervisor | None = None
     platform: Platform | None = None
+    held = Held()
     try:
         with progress.step("Checking folder, ports and model"):
-            stack_settings = settings.prepare(home, wanted.port)
+            stack_settings = settings.prepare(home, wanted.port, held)
             found = _model(home, progress)
             node_names = node.names(wanted.nodes)
             for name in node_names:
@@ -84,6 +83,7 @@ def start(home: Home, wanted: Wanted, attached: bool, progress: Progress, parts:
         with progress.step("Starting PostgreSQL, Valkey and the object store"):
             programs = [part.prepare(home, stack_settings) for part in (postgres, valkey, s3)]
             programs += parts.programs(home, wanted)
+            held.release(stack_settings.postgres_port, stack_settings.redis_port, stack_settings.s3_port)
             supervisor = Supervisor.start(home, programs, environment, attached)
             _await(supervisor, postgres.NAME, lambda: postgres.set_up(home, stack_settings), SERVER_SECONDS)
             _await(supervisor, valkey.NAME, lambda: valkey.ping(stack_settings), SERVER_SECONDS)
@@ -94,9 +94,12 @@ def start(home: Home, wanted: Wanted, attached: bool, progress: Progress, parts:
                 node.give_keys(home, name, keys)
         checks = parts.checks(stack_settings, wanted)
         with progress.step("Starting " + ", ".join(program.name for program in programs[3:])):
+            held.release()
             supervisor.start_ours()
             for name, check in checks.items():
                 _await(supervisor, name, check, WEB_SECONDS if name == "web" else NODE_SECONDS)
+            for program in programs:
+                _await(supervisor, program.name, _runs(supervisor, program.name), WEB_SECONDS)
         return supervisor
     except BaseException as error:
         if supervisor is not None:
@@ -106,6 +109,7 @@ def start(home: Home, wanted: Wanted, attached: bool, progress: Progress, parts:
             raise explain(error, home.path) from None
         raise
     finally:
+        held.release()
         if platform is not None:
             platform.close()
 
@@ -120,17 +124,13 @@ def our_checks(stack_settings: Settings, wanted: Wanted) -> dict[str, Callable[[
     """What must be true of which process before a person is told to go ahead."""
 
     def web() -> None:
-        connection = http.client.HTTPConnection(stack_settings.host, stack_settings.web_port, timeout=3)
-        try:
-            connection.request("GET", "/health")
-            if (status := connection.getresponse().status) != 200:
-                raise NotYet(f"/health says {status}")
-        finally:
-            connection.close()
+        status = http_probe.status("web", stack_settings.host, stack_settings.web_port, "/health")
+        if status != HTTPStatus.OK:
+            raise ServerDown("web", f"/health says {status}")
 
     def ready(name: str) -> None:
         if valkey.read_hash(stack_settings, names.node_key(name)).get("state") != "ready":
-            raise NotYet("the node is not ready")
+            raise ServerDown(name, "not ready")
 
     checks: dict[str, Callable[[], None]] = {"web": web}
     for name in node.names(wanted.nodes):
@@ -185,14 +185,12 @@ def _await(supervisor: Supervisor, name: str, check: Callable[[], None], seconds
     def look() -> None:
         try:
             check()
-        except LocalError:
-            raise
-        except Exception as error:  # noqa: BLE001 - each client has errors of its own for "not yet"
+        except ServerDown:
             _watch(supervisor, name, pids)
-            raise NotYet(str(error)) from None
+            raise
 
     patience = Retrying(
-        stop=stop_after_delay(seconds), wait=wait_fixed(LOOK_SECONDS), retry=retry_if_exception_type(NotYet)
+        stop=stop_after_delay(seconds), wait=wait_fixed(LOOK_SECONDS), retry=retry_if_exception_type(ServerDown)
     )
     try:
         patience(look)
@@ -201,11 +199,21 @@ def _await(supervisor: Supervisor, name: str, check: Callable[[], None], seconds
         raise ServerFailed(name, said, supervisor.home.log(name)) from None
 
 
+def _runs(supervisor: Supervisor, name: str) -> Callable[[], None]:
+    """The check that a process has lived long enough to count."""
+
+    def check() -> None:
+        if supervisor.processes()[name].state != "running":
+            raise ServerDown(name, "still starting")
+
+    return check
+
+
 def _watch(supervisor: Supervisor, name: str, pids: set[int]) -> None:
     if not supervisor.alive():
         said = last_line(supervisor.home, "supervisor.err") or "it was stopped while starting"
         raise ServerFailed("the supervisor", said, supervisor.home.log("supervisor"))
-    with suppress(OSError):
+    with suppress(ServerDown):
         process = supervisor.processes()[name]
         pids.add(process.pid)
         if len(pids - {0}) >= START_TRIES or process.state == "failed":

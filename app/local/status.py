@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.local import leftovers, node, settings, valkey
+from app.local.errors import ServerDown
 from app.local.home import Home
 from app.local.settings import Settings
 from app.local.supervision import Supervisor
@@ -19,16 +20,14 @@ def status(home: Home) -> dict[str, Any] | None:
         return None
     try:
         processes = supervisor.processes()
-    except OSError:
+    except ServerDown:
         return None
     known = settings.load(home)
     return {
         "url": known.url,
         "home": str(home.path),
         "supervisor": {"pid": supervisor.record.pid},
-        "processes": {
-            name: {"pid": process.pid or None, "state": process.state} for name, process in processes.items()
-        }
+        "processes": {name: {"pid": process.pid or None, "state": process.state} for name, process in processes.items()}
         | _engines(home),
         "services": services(known),
         "nodes": _nodes(known),
@@ -70,16 +69,18 @@ def _nodes(known: Settings) -> list[dict[str, Any]]:
         found = []
         for name in sorted(valkey.members(known, names.NODES)):
             said = valkey.read_hash(known, names.node_key(name))
-            found.append({
-                "name": name,
-                "lane": said.get("lane", "queue"),
-                "slots": int(said.get("slots", 0)),
-                "busy": valkey.set_size(known, names.node_leases(name)),
-                "state": said.get("state", "away"),
-                "model": said.get("model"),
-            })
+            found.append(
+                {
+                    "name": name,
+                    "lane": said.get("lane", "queue"),
+                    "slots": int(said.get("slots", 0)),
+                    "busy": valkey.set_size(known, names.node_leases(name)),
+                    "state": said.get("state", "away"),
+                    "model": said.get("model"),
+                }
+            )
         return found
-    except valkey.unreachable():
+    except ServerDown:
         return []
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from app.local import guard, leftovers, ports
-from app.local.errors import ServerFailed
+from app.local.errors import ServerDown, ServerFailed
 from app.local.home import Home, write_private
 from app.local.program import GUARD, OURS, SERVERS, Program
 
@@ -69,11 +69,13 @@ class Supervisor:
 
         Attached, it ends when this process does, however that happens; otherwise it goes on alone.
         """
-        port, password = ports.pick(set()), secrets.token_urlsafe(32)
+        held = ports.Held()
+        port, password = held.pick(), secrets.token_urlsafe(32)
         conf = home.run / "supervisord.conf"
         write_private(conf, _configuration(home, programs, port, password))
         command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-n", "-c", str(conf)]
         death = ["--death", "TERM"] if attached else []
+        held.release()
         with home.log("supervisor.err").open("w", encoding="utf-8") as errors:
             child = subprocess.Popen(
                 [*GUARD, *death, "--", *command],
@@ -104,17 +106,19 @@ class Supervisor:
         return cls(home, record, url) if url else None
 
     def processes(self) -> dict[str, ProcessState]:
-        """All programs by name; raises OSError while supervisord does not answer (yet, or any more)."""
+        """All programs by name; raises ServerDown while supervisord does not answer (yet, or any more)."""
         try:
             told = self._rpc.getAllProcessInfo()
-        except (xmlrpc.client.Error, http.client.HTTPException) as error:
-            raise ConnectionError(f"the supervisor does not answer: {error}") from None
+        except (OSError, xmlrpc.client.Error, http.client.HTTPException) as error:
+            raise ServerDown("the supervisor", error) from None
         return {info["name"]: _process_state(info) for info in told}
 
     def start_ours(self) -> None:
+        """Starts our own processes, all at once."""
         self._rpc.startProcessGroup(OURS, False)
 
     def alive(self) -> bool:
+        """Whether supervisord itself still runs."""
         return self.record.process() is not None
 
     def stop(self) -> None:

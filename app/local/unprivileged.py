@@ -74,7 +74,7 @@ def give(folder: Path, uid: int) -> None:
     """Makes the user (and the group of its number) owner of the folder and all below; follows no link."""
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            os.lchown(os.path.join(parent, name), uid, uid)
+            os.lchown(Path(parent, name), uid, uid)
     os.lchown(folder, uid, uid)
 
 
@@ -104,7 +104,9 @@ def _runs(program: Path, uid: int) -> bool:
 
 def _copy(installed: Path, libraries: Path, copy: Path) -> None:
     """Copies beside and renames, so that another start at the same moment sees all or nothing."""
-    COPIES.mkdir(mode=0o755, exist_ok=True)
+    if not COPIES.exists():
+        COPIES.mkdir()
+        COPIES.chmod(0o755)
     fresh = Path(mkdtemp(prefix=f".{copy.name}-", dir=COPIES))
     try:
         fresh.chmod(0o755)

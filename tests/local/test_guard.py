@@ -1,0 +1,76 @@
+"""A guarded program cannot outlive its parent, and is the same process the guard was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.local import guard
+from app.local.program import GUARD
+from app.local.supervision import ProcessState
+from app.local.watch import changes
+from tests.local.harness import PATIENCE, all_gone, wait_for
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+
+
+def test_records_the_pid_that_the_program_then_has(tmp_path: Path) -> None:
+    record = tmp_path / "program.pid.json"
+    started = subprocess.Popen([*GUARD, "--record", str(record), "--", "sleep", "300"])
+    process = psutil.Process(started.pid)
+    wait_for(lambda: process.name() == "sleep")
+    found = json.loads(record.read_text())
+    assert found["pid"] == started.pid
+    assert process.create_time() <= found["created"] + 1
+    assert record.stat().st_mode & 0o777 == 0o600
+    started.kill()
+    started.wait()
+
+
+def test_adds_variables_from_a_file(tmp_path: Path) -> None:
+    variables = tmp_path / "variables.json"
+    variables.write_text('{"SECRET": "of mine"}')
+    command = [*GUARD, "--environment", str(variables), "--", "sh", "-c", "echo $SECRET"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "of mine\n"
+
+
+@linux
+@pytest.mark.parametrize("death", ["TERM", "KILL", "INT"])
+def test_dies_with_its_parent(tmp_path: Path, death: str) -> None:
+    guarded = [*GUARD, "--record", str(tmp_path / "record"), "--death", death, "--", "sleep", "300"]
+    parent = subprocess.Popen([sys.executable, "-c", f"import subprocess; subprocess.run({guarded!r})"])
+    wait_for(lambda: [child for child in psutil.Process(parent.pid).children() if child.name() == "sleep"])
+    children = psutil.Process(parent.pid).children(recursive=True)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_for(lambda: all_gone(children))
+
+
+@linux
+def test_does_not_begin_when_the_parent_is_gone_already() -> None:
+    environment = os.environ | {guard.PARENT_VARIABLE: "1"}
+    command = [*GUARD, "--death", "TERM", "--", "echo", "began"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert ran.returncode
+    assert ran.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ((7, "running", ""), (8, "starting", "exit 1"), ["web stopped (exit 1), started again"]),
+        ((7, "running", ""), (0, "backoff", "killed"), ["web stopped (killed), tried again in a moment"]),
+        ((0, "backoff", "exit 1"), (9, "running", ""), ["web runs again"]),
+        ((7, "starting", ""), (7, "running", ""), []),
+        ((7, "running", ""), (7, "running", ""), []),
+        ((7, "running", ""), (0, "failed", "exit 2"), ["web stopped (exit 2) and is not started again"]),
+    ],
+)
+def test_says_what_happened(was: tuple[int, str, str], now: tuple[int, str, str], said: list[str]) -> None:
+    lines = changes({"web": ProcessState("web", *was)}, {"web": ProcessState("web", *now)})
+    assert [line.split(" (see")[0] for line in lines] == said
