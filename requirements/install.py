@@ -1,0 +1,52 @@
+"""Installs hashed requirement files with pip and says in one line what it is doing; needs nothing but Python.
+
+    python requirements/install.py FILE ...
+"""
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile"]
+LOCKED = ["--no-deps", "--require-hashes"]
+QUIET_SECONDS = 10
+"""Where the output is no terminal, a line is printed only after so long: never a silent minute, never a wall of log."""
+
+
+def main(files: list[str]) -> int:
+    total = sum(len(re.findall(r"^[a-z0-9].*==", Path(file).read_text(), re.MULTILINE)) for file in files)
+    command = [*PIP, *LOCKED, *(word for file in files for word in ("-r", file))]
+    pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
+    assert pip.stdout is not None and pip.stderr is not None
+    terminal, done, last = sys.stdout.isatty(), 0, time.monotonic()
+    for line in pip.stdout:
+        if line.startswith(("Collecting ", "Requirement already satisfied: ")):
+            done += 1
+        what = line.strip()
+        if what.startswith("Installing collected packages"):
+            what = "unpacking"
+        elif not what.startswith(("Collecting ", "Downloading ")):
+            continue
+        if terminal:
+            print(f"\r\033[K  {min(done, total)}/{total} {what[:60]}", end="", flush=True)
+        elif time.monotonic() - last > QUIET_SECONDS:
+            print(f"  {min(done, total)}/{total} {what[:60]}", flush=True)
+            last = time.monotonic()
+    if terminal:
+        print("\r\033[K", end="", flush=True)
+    errors = pip.stderr.read()
+    if pip.wait():
+        # pip warns about many things that are not why it failed; its errors are the last lines.
+        told = [line for line in errors.splitlines() if line.startswith("ERROR:")] or errors.splitlines()[-5:]
+        print("\n".join(told), file=sys.stderr)
+        print(
+            "meatlizard: the packages could not be installed. Check the network and the disk, then run it again.",
+            file=sys.stderr,
+        )
+    return pip.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
