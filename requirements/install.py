@@ -6,6 +6,7 @@
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,13 +19,14 @@ QUIET_SECONDS = 10
 def main(files: list[str]) -> int:
     total = sum(len(re.findall(r"^[a-z0-9].*==", Path(file).read_text(), re.MULTILINE)) for file in files)
     command = [*PIP, *LOCKED, *(word for file in files for word in ("-r", file))]
-    pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace")
-    assert pip.stdout is not None and pip.stderr is not None
+    errors = tempfile.TemporaryFile("w+", errors="replace")  # Not a pipe: nobody reads it before the end.
+    pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace")
+    assert pip.stdout is not None
     terminal, done, last = sys.stdout.isatty(), 0, time.monotonic()
     for line in pip.stdout:
         if line.startswith(("Collecting ", "Requirement already satisfied: ")):
             done += 1
-        what = line.strip()
+        what = line.partition(" (from ")[0].strip()
         if what.startswith("Installing collected packages"):
             what = "unpacking"
         elif not what.startswith(("Collecting ", "Downloading ")):
@@ -36,10 +38,11 @@ def main(files: list[str]) -> int:
             last = time.monotonic()
     if terminal:
         print("\r\033[K", end="", flush=True)
-    errors = pip.stderr.read()
     if pip.wait():
+        errors.seek(0)
+        lines = errors.read().splitlines()
         # pip warns about many things that are not why it failed; its errors are the last lines.
-        told = [line for line in errors.splitlines() if line.startswith("ERROR:")] or errors.splitlines()[-5:]
+        told = [line for line in lines if line.startswith("ERROR:")] or lines[-5:]
         print("\n".join(told), file=sys.stderr)
         print(
             "meatlizard: the packages could not be installed. Check the network and the disk, then run it again.",
