@@ -60,6 +60,16 @@ def beat(home: Home = None) -> None:
 
 
 @app.command()
+def migrate(home: Home = None) -> None:
+    """Bring the database to the newest schema; `up` does it by itself."""
+    from app.core import config
+    from app.core import migrate as migration
+
+    migration.upgrade(config.settings().database_url.get_secret_value())
+    typer.echo("The database is at the newest schema.")
+
+
+@app.command()
 def flower(home: Home = None) -> None:
     """Show the tasks in the browser, behind a password."""
     from workers import processes
