@@ -8,6 +8,7 @@ compile() {
 }
 compile pyproject.toml --group build -o requirements/runtime.txt
 compile requirements/node.in -o requirements/node.txt
+compile --group build -c requirements/runtime.txt -o requirements/build.txt
 compile --group dev -c requirements/runtime.txt -o requirements/dev.txt
 compile --no-deps requirements/model.in -o requirements/model.txt
 compile --no-deps requirements/pip.in -o requirements/pip.txt
