@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+import functools
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from uuid import UUID
 
@@ -53,19 +54,28 @@ class ChatSocket:
         self._watches: Final[dict[str, asyncio.Task[None]]] = {}
         self._sending: Final = asyncio.Lock()
         self._limiter: Final = MovingWindowRateLimiter(MemoryStorage())
+        self._cut: Final = asyncio.Event()
+        """Set when the reader is given up; a reader that takes nothing takes no close frame either."""
 
     async def run(self) -> None:
-        """Serve the socket until it is closed."""
+        """Serve the socket until it is closed, or its reader is given up."""
         listening = asyncio.create_task(self._listen())
+        receiving = asyncio.create_task(self._receive())
+        cut = asyncio.create_task(self._cut.wait())
         try:
-            while True:
-                await self._slow_down()
-                await self._handle(await self._socket.receive())
+            await asyncio.wait((receiving, cut), return_when=asyncio.FIRST_COMPLETED)
+            if receiving.done():
+                receiving.result()
         except (WebSocketDisconnect, TimeoutError):
             pass
         finally:
-            for task in (listening, *self._watches.values()):
+            for task in (listening, receiving, cut, *self._watches.values()):
                 task.cancel()
+
+    async def _receive(self) -> None:
+        while True:
+            await self._slow_down()
+            await self._handle(await self._socket.receive())
 
     async def send(self, body: dict[str, Any]) -> None:
         """Send one message; a reader that does not take it in time is cut loose."""
@@ -75,8 +85,7 @@ class ChatSocket:
                 async with asyncio.timeout(SEND_SECONDS):
                     await self._socket.send_text(text)
             except TimeoutError:
-                with contextlib.suppress(RuntimeError):
-                    await self._socket.close(TRY_AGAIN, "too slow: reconnect and catch up")
+                self._cut.set()
                 raise WebSocketDisconnect(TRY_AGAIN) from None
             except RuntimeError:  # Starlette's word for a socket that is closed already.
                 raise WebSocketDisconnect from None
@@ -142,7 +151,7 @@ class ChatSocket:
             if not done:
                 raise Busy("Too many replies are being watched on this page. Reload it.")
         watch = Watch(turn, self._session, at, self._hub, self._redis, self.send)
-        self._watches[turn] = asyncio.create_task(self._survive(watch.run()))
+        self._watches[turn] = asyncio.create_task(self._survive(watch.run))
 
     async def _listen(self) -> None:
         """Hear of turns that were begun on another page of the same session."""
@@ -153,23 +162,25 @@ class ChatSocket:
                     continue
                 turn = message.decode()
                 if turn not in self._watches:
-                    await self._survive(self._join(turn))
+                    await self._survive(functools.partial(self._join, turn))
 
     async def _join(self, turn: str) -> None:
         accepted, identity = await asyncio.to_thread(turns.accepted, turn)
         await self.send(messages.accepted(accepted, identity))
         self._watch(turn, 0)
 
-    async def _survive(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _survive(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except (WebSocketDisconnect, NotFound):
             return
         except (MeatLizardError, *redis.ERRORS) as error:
             # The page comes back, resumes where it stands, and by then the server may be there again.
             log.warning("socket.lost", session=self._session, error=str(error))
-            with contextlib.suppress(RuntimeError, WebSocketDisconnect):
-                await self._socket.close(TRY_AGAIN, "a server is away: reconnect and catch up")
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._socket.close(TRY_AGAIN, "a server is away: reconnect and catch up")
+            self._cut.set()
 
 
 @router.websocket("/ws/sessions/{session}")

@@ -1,0 +1,82 @@
+"""What all tests share: an environment that leads nowhere, and real servers for those that ask for them."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from redis.asyncio import Redis
+
+from tests.support import caches
+from tests.support.nodes import PlayedNode
+from tests.support.people import Member, member
+from tests.support.servers import Servers, running
+from tests.support.website import Site, serving
+
+for name in [name for name in os.environ if name.startswith("MEATLIZARD_")]:
+    # What the shell holds for a stack of its own must not reach the tests.
+    del os.environ[name]
+
+# A slow machine is no failure; and what fails is told so that it can be tried again.
+hypothesis_settings.register_profile("tests", deadline=None, print_blob=True)
+hypothesis_settings.load_profile("tests")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_home_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep `~/.meatlizard` out of reach: whoever forgets to say which stack is meant finds none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEATLIZARD_HOME", str(tmp_path_factory.mktemp("no-home") / "none"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with running(tmp_path_factory.mktemp("servers")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def servers(_servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
+    """PostgreSQL, Valkey and S3, empty, with the platform's settings pointing at them."""
+    monkeypatch.setenv("MEATLIZARD_HOME", str(_servers.home.path))
+    caches.forget()
+    _servers.empty()
+    yield _servers
+    caches.forget()
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The checkout."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def ada(servers: Servers) -> Member:
+    """Somebody with an account."""
+    return member("ada")
+
+
+@pytest.fixture
+def bob(servers: Servers) -> Member:
+    """Somebody else."""
+    return member("bob")
+
+
+@pytest.fixture
+async def node(servers: Servers) -> AsyncIterator[PlayedNode]:
+    """A node that the test plays, ready for two turns."""
+    client = Redis.from_url(servers.settings.redis_url, socket_timeout=None)
+    played = PlayedNode("home", client)
+    await played.come_up()
+    yield played
+    await client.aclose()
+
+
+@pytest.fixture
+async def site(servers: Servers) -> AsyncIterator[Site]:
+    """The web process."""
+    async with serving() as site:
+        yield site

@@ -1,0 +1,1 @@
+"""What the tests share: real servers, a node that a test plays, a page, and waiting with a deadline."""

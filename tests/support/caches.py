@@ -1,0 +1,23 @@
+"""Forgetting what the platform's code keeps for the life of a process, so that each test is a process of its own."""
+
+import contextlib
+import sys
+
+from app.core import db, redis
+
+LASTING = ("app.wire",)
+"""Pure functions: what they keep is the same in every test."""
+
+
+def forget() -> None:
+    """Close what is open and clear every cache of the platform's modules, those of tomorrow included."""
+    if db.engine.cache_info().currsize:
+        db.engine().dispose()
+    if redis.client.cache_info().currsize:
+        with contextlib.suppress(*redis.ERRORS):
+            redis.client().connection_pool.disconnect()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("app.") and not name.startswith(LASTING):
+            for value in list(vars(module).values()):
+                if callable(getattr(value, "cache_clear", None)):
+                    value.cache_clear()

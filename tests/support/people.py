@@ -1,0 +1,33 @@
+"""People and their conversations, made without ceremony."""
+
+from dataclasses import dataclass
+from uuid import uuid4
+
+from app.services import accounts, sessions, turns
+from app.services.turns import Accepted
+from app.wire.states import Door
+
+
+@dataclass(frozen=True)
+class Member:
+    """An account with a token for programs and a browser's login."""
+
+    id: str
+    name: str
+    token: str
+    login: str
+
+    def session(self) -> str:
+        return sessions.create(self.id).id
+
+    def ask(self, session: str, words: str = "Why is the sky blue?", parent: str | None = None) -> Accepted:
+        return turns.submit(self.id, session, str(uuid4()), words, parent, Door.WEB)
+
+
+def member(name: str = "ada") -> Member:
+    """Make one; the login is a guest's that was given to the account, since a password costs a tenth of a second."""
+    identity = accounts.add(name, None, "member", "test", Door.CLI)
+    token = accounts.new_token(name, "", False, "test", Door.CLI)
+    with accounts.transaction() as tx:
+        login = accounts._login(tx, accounts.UUID(identity), "tests", "127.0.0.1")
+    return Member(identity, name, token, login)
