@@ -38,7 +38,8 @@ worker_prefetch_multiplier = 1
 worker_disable_prefetch = True
 worker_cancel_long_running_tasks_on_connection_loss = False
 worker_send_task_events = True
-task_send_sent_event = True
+# A second message for each task, on the way to the first token; monitors see the task when it is received.
+task_send_sent_event = False
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
 worker_log_color = False

@@ -101,6 +101,18 @@ def chat(
     console.chat(prompt, session, as_json)
 
 
+@app.command()
+def bench(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is asked.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object.")] = False,
+    home: Home = None,
+) -> None:
+    """Measure what the running platform adds to llama.cpp's first token."""
+    from app import bench as measuring
+
+    measuring.run(rounds, as_json)
+
+
 @user_app.command("add")
 def user_add(
     name: str,

@@ -41,15 +41,15 @@ class Answer:
 
 def chat(prompt: str, session: str | None, as_json: bool) -> None:
     """Ask, and print the reply as it comes, or one object at the end; exit 1 unless it was answered."""
-    token = os.environ.get("MEATLIZARD_TOKEN") or _own_token()
-    base = f"http://{settings().host}:{settings().port}"
+    token = os.environ.get("MEATLIZARD_TOKEN") or own_token()
+    base = base_url()
     parent = None
     if session is None:
-        session = str(_call(f"{base}/api/sessions", token, b"{}")["id"])
+        session = str(call(f"{base}/api/sessions", token, b"{}")["id"])
     else:
-        replies = [one["id"] for one in _call(f"{base}/api/sessions/{session}", token)["messages"] if one["role"] == "assistant"]
+        replies = [one["id"] for one in call(f"{base}/api/sessions/{session}", token)["messages"] if one["role"] == "assistant"]
         parent = replies[-1] if replies else None
-    answer = _Asking(base, token, session, prompt, parent, quiet=as_json).run()
+    answer = Asking(base, token, session, prompt, parent, {}, quiet=as_json).run()
     if as_json:
         print(json.dumps(asdict(answer)))
     else:
@@ -59,7 +59,13 @@ def chat(prompt: str, session: str | None, as_json: bool) -> None:
     raise SystemExit(0 if answer.state == TurnState.DONE else 1)
 
 
-def _own_token() -> str:
+def base_url() -> str:
+    """Return where this machine's web process listens."""
+    return f"http://{settings().host}:{settings().port}"
+
+
+def own_token() -> str:
+    """Return the token of this machine's command line, made at its first use; it acts as the owner."""
     path = home() / TOKEN_FILE
     if path.exists():
         return path.read_text().strip()
@@ -76,7 +82,8 @@ def _write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _call(url: str, token: str, body: bytes | None = None) -> Any:
+def call(url: str, token: str, body: bytes | None = None) -> Any:
+    """Return what a route of the platform answers; a POST where there is a body."""
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     request = urllib.request.Request(url, body, headers)
     try:
@@ -88,17 +95,20 @@ def _call(url: str, token: str, body: bytes | None = None) -> Any:
         raise Unavailable("The platform does not answer; is it running? `meatlizard status` tells.") from error
 
 
-class _Asking:
-    def __init__(self, base: str, token: str, session: str, prompt: str, parent: str | None, *, quiet: bool) -> None:
+class Asking:
+    """One prompt, asked over the socket and followed to its end, through as many connections as it takes."""
+
+    def __init__(self, base: str, token: str, session: str, prompt: str, parent: str | None, sampling: dict[str, Any], *, quiet: bool) -> None:
         self._url = f"{base.replace('http', 'ws', 1)}/ws/sessions/{session}"
         self._headers = {"Authorization": f"Bearer {token}"}
         self._answer = Answer(session)
-        self._prompt = {"type": "prompt", "id": str(uuid4()), "text": prompt, "parent": parent}
+        self._prompt = {"type": "prompt", "id": str(uuid4()), "text": prompt, "parent": parent, "sampling": sampling}
         self._quiet = quiet
         self._shown = bytearray()
         self._sent_at = 0.0
 
     def run(self) -> Answer:
+        """Return what came of it; raise where the platform refused the prompt or stayed away."""
         self._sent_at = time.monotonic()
         for _ in range(RECONNECTS):
             try:

@@ -9,10 +9,10 @@ from app.core.config import settings
 from app.wire import names
 
 TASKS = ("workers.turns", "workers.metrics", "workers.upkeep")
+"""What the worker carries out; beat and Flower only know the names."""
 
 app: Celery = broker.celery()
 app.conf.update(
-    include=TASKS,
     beat_schedule={
         "sweep": {"task": names.SWEEP, "schedule": names.SWEEP_SECONDS, "options": {"expires": names.SWEEP_SECONDS}},
         "expire-logins": {"task": names.EXPIRE_LOGINS, "schedule": 3600.0, "options": {"expires": 3600}},

@@ -5,7 +5,10 @@ from typing import Final
 
 from app.core.config import settings
 from app.wire import names
-from workers.app import app
+from workers.app import TASKS, app
+
+# Worker and beat are started from Python rather than through Celery's command line, which would load its interactive
+# shell and every other command into each of them: 20 MB a process.
 
 THREADS: Final = 4
 """Tasks of the platform at once: they are short and wait for PostgreSQL most of their time."""
@@ -13,23 +16,24 @@ THREADS: Final = 4
 
 def worker() -> None:
     """Consume the platform's queues until SIGTERM."""
-    app.worker_main(
-        [
-            "worker",
-            "--pool=threads",
-            f"--concurrency={THREADS}",
-            f"--queues={','.join(names.PLATFORM_QUEUES)}",
-            "--hostname=worker@%h",
-            "--without-gossip",
-            "--without-mingle",
-            f"--loglevel={settings().log_level}",
-        ]
+    app.conf.include = TASKS
+    consumer = app.Worker(
+        hostname="worker@%h",
+        pool="threads",
+        concurrency=THREADS,
+        queues=list(names.PLATFORM_QUEUES),
+        without_gossip=True,
+        without_mingle=True,
+        loglevel=settings().log_level,
+        quiet=True,
     )
+    consumer.start()
+    raise SystemExit(consumer.exitcode)
 
 
 def beat() -> None:
     """Send the scheduled tasks until SIGTERM."""
-    app.start(["beat", f"--loglevel={settings().log_level}", "--pidfile="])
+    app.Beat(loglevel=settings().log_level, pidfile=None, quiet=True).run()
 
 
 def flower() -> None:

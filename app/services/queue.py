@@ -149,6 +149,12 @@ def release(turn: str, attempt: int) -> None:
     _script(_RELEASE)(keys=[names.turn_meta(turn), names.LEASES], args=[turn, attempt])
 
 
+def forget(turn: str, attempt: int) -> None:
+    """Give back the slot of a turn that is gone, and remove what its stream holds."""
+    release(turn, attempt)
+    redis.client().delete(names.turn_meta(turn), names.turn_stream(turn))
+
+
 def waiting(most: int = 1000) -> list[str]:
     """Return the waiting turns in the order in which they will be taken."""
     answer: Any = _script(_WAITING)(keys=[names.RING], args=[most])

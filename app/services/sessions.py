@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, literal, select
 from sqlalchemy.orm import Session as Transaction
+from sqlalchemy.orm import aliased
 
 from app.core import keys
 from app.core.broker import enqueue
@@ -179,14 +180,9 @@ def reason(turn: Turn) -> str | None:
 
 def branch(tx: Transaction, leaf: UUID) -> list[Message]:
     """Return the messages from the root of the tree to `leaf`, oldest first, in one query however long it is."""
-    found = tx.execute(
-        text(
-            "with recursive branch as (select id, parent_id, 0 as depth from messages where id = :leaf "
-            "union all select m.id, m.parent_id, b.depth + 1 from messages m join branch b on m.id = b.parent_id) "
-            "select id from branch order by depth desc"
-        ),
-        {"leaf": leaf},
-    ).scalars()
-    order = list(found)
-    rows = {message.id: message for message in tx.scalars(select(Message).where(Message.id.in_(order)))}
-    return [rows[identity] for identity in order]
+    line = select(Message.id, Message.parent_id, literal(0).label("depth")).where(Message.id == leaf).cte(recursive=True)
+    above = aliased(Message)
+    line = line.union_all(
+        select(above.id, above.parent_id, line.c.depth + 1).join(line, above.id == line.c.parent_id)
+    )
+    return list(tx.scalars(select(Message).join(line, Message.id == line.c.id).order_by(line.c.depth.desc())))

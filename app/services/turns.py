@@ -74,7 +74,7 @@ def submit(
         turn = _turn(tx, owner, client_id, prompt.id, door, sampling or {})
         if turn is None:  # The same prompt came in on two sockets at once, and the other one was first.
             raise Busy("This prompt is being taken in already.")
-    _wait(turn, session, owner.node or "")
+    _wait(turn, user, session, owner.node or "")
     return Accepted(str(turn), str(prompt.id), parent, title, markdown.render(words), words)
 
 
@@ -93,7 +93,7 @@ def retry(user: str, session: str, client_id: str, turn: str, door: Door) -> Acc
         if new is None:
             raise Busy("This prompt is being taken in already.")
         accepted = _accepted(tx, owner, new, old.prompt_id)
-    _wait(new, session, owner.node or "")
+    _wait(new, user, session, owner.node or "")
     return accepted
 
 
@@ -144,12 +144,10 @@ def accepted(turn: str) -> tuple[Accepted, str]:
         return _accepted(tx, tx.get_one(Session, row.session_id), row.id, row.prompt_id), str(row.client_id)
 
 
-def _wait(turn: UUID, session: str, affinity: str) -> None:
-    """Queue a turn and give it a node if one is free; where Redis is away the sweeper does it later."""
+def _wait(turn: UUID, user: str, session: str, affinity: str) -> None:
+    """Queue a new turn and give it a node if one is free; where Redis is away the sweeper does it later."""
     try:
-        with transaction() as tx:
-            row = tx.get_one(Turn, turn)
-        queue.enqueue(str(turn), str(row.user_id), session, row.attempt + 1, affinity)
+        queue.enqueue(str(turn), user, session, 1, affinity)
         dispatch.dispatch()
         dispatch.announce_places()
     except (MeatLizardError, *redis.ERRORS) as error:
@@ -188,7 +186,7 @@ def finish(turn: str, attempt: int, node: str, envelope: str) -> bool:
     with transaction() as tx:
         row = tx.get(Turn, UUID(turn))
         if row is None:  # Deleted with its session while the node was writing.
-            queue.release(turn, attempt)
+            queue.forget(turn, attempt)
             return False
         session = str(row.session_id)
     outcome = Outcome.open(envelope, keys.node(node), session, turn, attempt)

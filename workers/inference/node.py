@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from workers.inference.writer import Writer
 
 log = structlog.get_logger(__name__)
 
+STATE_POLL_SECONDS: Final = 0.2
 CONFIRM_SECONDS: Final = 1.0
 """How often a finished turn is asked for whether PostgreSQL has it."""
 RESEND_EVERY: Final = 5
@@ -187,16 +189,21 @@ class Node:
                     self._attempts[turn].stop()
 
     async def _beat(self) -> None:
+        told, at = "", 0.0
         while True:
-            try:
-                await self._tell()
-            except (RedisError, OSError) as error:
-                log.warning("beat.missed", error=str(error))
-            await asyncio.sleep(names.BEAT_SECONDS if self._was_ready else 0.2)
+            # Told at once where it changes, so that turns neither wait for a node that is up nor go to one that is down.
+            if self._state() != told or time.monotonic() - at >= names.BEAT_SECONDS:
+                try:
+                    told, at = await self._tell(), time.monotonic()
+                except (RedisError, OSError) as error:
+                    log.warning("beat.missed", error=str(error))
+            await asyncio.sleep(STATE_POLL_SECONDS)
 
-    async def _tell(self) -> None:
-        health = self.engine.health()
-        state = "draining" if self._draining else health.state
+    def _state(self) -> str:
+        return "draining" if self._draining else self.engine.health().state
+
+    async def _tell(self) -> str:
+        health, state = self.engine.health(), self._state()
         beat: dict[str, Any] = {
             "state": state,
             "slots": self.settings.slots,
@@ -216,3 +223,4 @@ class Node:
         if ready and not self._was_ready:
             await asyncio.to_thread(self._enqueue, names.DISPATCH)
         self._was_ready = ready
+        return state
