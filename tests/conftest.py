@@ -19,7 +19,7 @@ for name in [name for name in os.environ if name.startswith("MEATLIZARD_")]:
     del os.environ[name]
 
 # A slow machine is no failure; and what fails is told so that it can be tried again.
-hypothesis_settings.register_profile("tests", deadline=None, print_blob=True)
+hypothesis_settings.register_profile("tests", deadline=None, print_blob=True, max_examples=60)
 hypothesis_settings.load_profile("tests")
 
 

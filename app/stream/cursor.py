@@ -36,6 +36,9 @@ class Cursor:
                 yield event
             return
         if event.kind is not EventKind.DELTA:
+            # An end says how long the reply is: with less than that shown, the last deltas have not come.
+            if event.kind.final and event.at is not None and (event.attempt > self.attempt or event.at > self.have):
+                raise Gap
             self.ended = event.kind.final
             yield event
             return
