@@ -21,6 +21,9 @@ broker_transport_options = {
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
     "health_check_interval": 5,
+    # One list a queue: priorities are not used, and a node's rights can then name its queue exactly.
+    "priority_steps": [0],
+    "sep": ":",
 }
 visibility_timeout = VISIBILITY_SECONDS
 

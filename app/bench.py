@@ -37,7 +37,8 @@ def run(rounds: int, as_json: bool) -> None:
     """Ask llama.cpp and the whole chain by turns, and print the difference."""
     engine = _Engine()
     token = own_token()
-    bare, whole = [], []
+    bare: list[float] = []
+    whole: list[float] = []
     for number in range(WARM_UP + rounds):
         prompt = PROMPT.format(number=number)
         # By turns which comes first: the second one finds its prompt in llama.cpp's cache.

@@ -3,6 +3,8 @@
 import os
 from typing import Final
 
+from celery.utils.nodenames import default_nodename, host_format
+
 from app.core.config import settings
 from app.wire import names
 from workers.app import TASKS, app
@@ -18,7 +20,7 @@ def worker() -> None:
     """Consume the platform's queues until SIGTERM."""
     app.conf.include = TASKS
     consumer = app.Worker(
-        hostname="worker@%h",
+        hostname=host_format(default_nodename("worker@%h")),
         pool="threads",
         concurrency=THREADS,
         queues=list(names.PLATFORM_QUEUES),

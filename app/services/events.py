@@ -3,8 +3,6 @@
 from functools import cache
 from typing import Any
 
-from redis.commands.core import Script
-
 from app.core import keys, redis
 from app.stream.scripts import CLOSE
 from app.wire import names
@@ -13,7 +11,7 @@ from app.wire.states import EventKind
 
 
 @cache
-def _close() -> Script:
+def _close() -> Any:
     return redis.client().register_script(CLOSE)
 
 

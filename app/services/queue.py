@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from redis.commands.core import Script
-
 from app.core import redis
 from app.wire import names
 
@@ -117,7 +115,7 @@ class Lease:
 
 
 @cache
-def _script(source: str) -> Script:
+def _script(source: str) -> Any:
     return redis.client().register_script(source)
 
 

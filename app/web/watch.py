@@ -29,7 +29,7 @@ class Watch:
         self._follower: Final = Follower(client, hub, lambda author: keys.events(author, session))
         self._have = at
         """Bytes that the page shows."""
-        self._text: Final = bytearray()
+        self._text = bytearray()
         self._blocks: Final = markdown.Blocks()
 
     async def run(self) -> None:

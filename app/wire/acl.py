@@ -17,20 +17,16 @@ def unacked_keys(node: str) -> dict[str, str]:
 def node_acl(node: str, password_sha256: str) -> str:
     """Return the line of an ACL file for `node`, whose password is given as a hex SHA-256."""
     queue = names.inference_queue(node)
-    # kombu appends a separator and a priority step to a queue's name, hence the star after it. A node may put tasks
-    # onto `turns` but not read or empty it; bindings are read and made by every Celery process.
+    # A node may put tasks onto `turns` but not read or empty it; bindings are read and made by every Celery process.
     keys = [
         f"~{queue}",
-        f"~{queue}*",
         *(f"~{key}" for key in unacked_keys(node).values()),
-        "~_kombu.binding.*",
+        "~_kombu.binding*",
         f"~{names.node_key(node)}",
         "~ml:turn:*",
         "~ml:stream:*",
         f"%W~{names.TURNS}",
-        f"~{node}.*pidbox",
-        "~*.reply.celery.pidbox",
     ]
-    channels = [f"&{names.node_control(node)}", "&ml:events:*", "&/*.celeryev/*", "&/*.celery.pidbox*", "&/*.celeryd.*"]
+    channels = [f"&{names.node_control(node)}", "&ml:hub", "&ml:events:*", "&/*.celeryev/*"]
     commands = "-@all +@read +@write +@pubsub +@connection +@transaction +@scripting +info +time -@dangerous -@admin +info"
     return f"user {node_user(node)} on #{password_sha256} {' '.join(keys)} resetchannels {' '.join(channels)} {commands}"

@@ -22,6 +22,8 @@ def settings() -> NodeSettings:
 
 app = Celery("node", broker=settings().redis_url.get_secret_value())
 app.config_from_object("celeryconfig")
+# Celery's remote control is one channel for all workers: a node that may speak on it could shut the platform's down.
+app.conf.worker_enable_remote_control = False
 app.conf.broker_transport_options = app.conf.broker_transport_options | unacked_keys(settings().node)
 
 

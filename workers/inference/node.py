@@ -18,7 +18,7 @@ from app.wire.errors import EnvelopeError
 from app.wire.jobs import Job, Outcome
 from app.wire.states import Verdict
 from workers.inference.attempt import Attempt
-from workers.inference.engine import Engine
+from workers.inference.engine import Engine, EngineError
 from workers.inference.settings import NodeSettings
 from workers.inference.writer import Writer
 
@@ -88,7 +88,14 @@ class Node:
         self._writer = Writer(self._appender)
         self._hub = Hub(Redis.from_url(url, socket_timeout=None, socket_connect_timeout=3))
         self._service = asyncio.create_task(self._serve())
-        await self.engine.start()
+        self._starting = asyncio.create_task(self._start_engine())
+
+    async def _start_engine(self) -> None:
+        try:
+            await self.engine.start()
+        except EngineError as error:
+            # The node stays and says so in its beat: whoever looks after it reads why in `status` and mends it.
+            log.error("engine.failed", error=str(error))
 
     async def _serve(self) -> None:
         async with self._hub.running(), asyncio.TaskGroup() as group:
@@ -104,6 +111,7 @@ class Node:
             self._service.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._service
+        self._starting.cancel()
         await self.engine.stop()
         with contextlib.suppress(RedisError, OSError):
             await self._redis.delete(names.node_key(self.settings.node))
@@ -204,7 +212,7 @@ class Node:
 
     async def _tell(self) -> str:
         health, state = self.engine.health(), self._state()
-        beat: dict[str, Any] = {
+        beat: dict[Any, Any] = {
             "state": state,
             "slots": self.settings.slots,
             "lane": "queue",

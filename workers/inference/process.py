@@ -2,6 +2,8 @@
 
 import os
 
+from celery.utils.nodenames import default_nodename, host_format
+
 
 def run(name: str) -> None:
     """Consume the node's queue until SIGTERM."""
@@ -11,7 +13,7 @@ def run(name: str) -> None:
     from app.wire.names import inference_queue
 
     consumer = app.Worker(
-        hostname=f"{settings().node}@%h",
+        hostname=host_format(default_nodename(f"{settings().node}@%h")),
         pool="threads",
         # One more than the slots: dispatch never sends more turns, so a thread is always there to refuse a repeat.
         concurrency=settings().slots + 1,
