@@ -40,10 +40,45 @@ TRICKS = ("crash", "oom", "hang", "garbage", "drop")
 HEAD = b'data: {"choices":[{"finish_reason":null,"index":0,"delta":{"content":'
 TAIL = b"}}]}\n\n"
 OUT_OF_MEMORY = "ggml_metal: error: Insufficient Memory (kIOGPUCommandBufferCallbackErrorOutOfMemory)"
-WORDS = (
-    "the quiet harbour wakes and a small boat turns toward open water while gulls argue über grüne Dächer 灯台 🦎 "
-    "then nobody counts **bold** steps along `code` paths, because rain writes its own list: one, two, three."
-).split()
+WORDS = [
+    "the",
+    "quiet",
+    "harbour",
+    "wakes",
+    "and",
+    "a",
+    "small",
+    "boat",
+    "turns",
+    "toward",
+    "open",
+    "water",
+    "while",
+    "gulls",
+    "argue",
+    "über",
+    "grüne",
+    "Dächer",
+    "灯台",
+    "🦎",
+    "then",
+    "nobody",
+    "counts",
+    "**bold**",
+    "steps",
+    "along",
+    "`code`",
+    "paths,",
+    "because",
+    "rain",
+    "writes",
+    "its",
+    "own",
+    "list:",
+    "one,",
+    "two,",
+    "three.",
+]
 
 
 def reply_text(prompt: Any, tokens: int, seed: int = 0) -> str:
@@ -133,7 +168,7 @@ class LlamaFake:
             post("/tokenize", self.tokenize)
             post("/apply-template", self.apply_template)
             post("/v1/chat/completions/input_tokens", self.input_tokens)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.options.port, backlog=1024)
         await site.start()
@@ -245,9 +280,7 @@ class LlamaFake:
             self.streams.pop(stream.id, None)
             self._note(stream, prefix, finish, done)
 
-    async def _read_prompt(
-        self, stream: Stream, body: dict[str, Any], tokens: int, words: dict[str, str]
-    ) -> None:
+    async def _read_prompt(self, stream: Stream, body: dict[str, Any], tokens: int, words: dict[str, str]) -> None:
         seconds = float(words.get("slow") or words.get("quiet") or 0)
         steps = max(1, round(seconds / 0.05)) if "slow" in words else 1
         for step in range(steps + 1):
@@ -332,7 +365,7 @@ class LlamaFake:
 
 
 def _continue(digest: int, prefix: str) -> tuple[int, str]:
-    """How many tokens of the reply `prefix` holds or begins, and the rest of the last; 0 for any other text."""
+    """How many tokens of the reply `prefix` holds or begins, and the rest of the last; 0 for other text."""
     text, index = "", 0
     while len(text) < len(prefix):
         text += _token(digest, index)

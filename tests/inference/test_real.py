@@ -36,15 +36,23 @@ async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engi
 
 async def test_streams_a_reply_with_progress_text_and_figures(engine: Engine) -> None:
     heard = await hear(engine, ask("Tell me a story about a lizard."))
-    assert heard.progress and heard.progress[-1].processed == heard.progress[-1].total
+    assert heard.progress
+    assert heard.progress[-1].processed == heard.progress[-1].total
     assert len(heard.text) > 20
-    assert heard.end is not None and heard.end.finish_reason == "length"
+    assert heard.end is not None
+    assert heard.end.finish_reason == "length"
     usage = heard.end.usage
-    assert usage.completion_tokens == 24 and usage.prompt_tokens == heard.progress[-1].total
-    assert usage.tokens_per_second > 0 and usage.prompt_ms > 0 and usage.predicted_ms > 0
+    assert usage.completion_tokens == 24
+    assert usage.prompt_tokens == heard.progress[-1].total
+    assert usage.tokens_per_second > 0
+    assert usage.prompt_ms > 0
+    assert usage.predicted_ms > 0
     health = engine.health()
-    assert health.state == "ready" and health.busy == 0 and health.slots == 2
-    assert health.tokens_per_second > 0 and health.memory > 50_000_000
+    assert health.state == "ready"
+    assert health.busy == 0
+    assert health.slots == 2
+    assert health.tokens_per_second > 0
+    assert health.memory > 50_000_000
 
 
 async def test_a_reply_is_carried_on_without_its_beginning(engine: Engine) -> None:
@@ -52,7 +60,8 @@ async def test_a_reply_is_carried_on_without_its_beginning(engine: Engine) -> No
     whole = (await hear(engine, ask("Count from one to ten in words.", max_tokens=16))).text
     prefix = whole[: len(whole) // 2]
     rest = (await hear(engine, ask("Count from one to ten in words.", prefix, max_tokens=8))).text
-    assert rest and not rest.startswith(prefix[:10])
+    assert rest
+    assert not rest.startswith(prefix[:10])
 
 
 async def test_a_closed_reply_frees_its_slot(engine: Engine) -> None:
@@ -71,7 +80,7 @@ async def test_a_closed_reply_frees_its_slot_while_the_prompt_is_read(engine: En
     async with aclosing(engine.generate(ask(prompt, max_tokens=100))) as chunks:
         async for _ in chunks:
             break
-    assert await engine.wait_slot_free(5.0)
+    assert await engine.wait_slot_free(15.0)
 
 
 async def test_a_long_session_is_trimmed_by_the_real_tokenizer(engine: Engine) -> None:
@@ -83,10 +92,14 @@ async def test_a_long_session_is_trimmed_by_the_real_tokenizer(engine: Engine) -
     request = GenerateRequest(messages, Sampling(max_tokens=16, temperature=0.0))
     fitted = await engine.fit(request)
     kept = fitted.request.messages
-    assert 0 < fitted.left_out < 80 and len(kept) == len(messages) - fitted.left_out
-    assert kept[0] == messages[0] and kept[1]["role"] == "user" and list(kept[-3:]) == messages[-3:]
+    assert 0 < fitted.left_out < 80
+    assert len(kept) == len(messages) - fitted.left_out
+    assert kept[0] == messages[0]
+    assert kept[1]["role"] == "user"
+    assert list(kept[-3:]) == messages[-3:]
     heard = await hear(engine, fitted.request)
-    assert heard.end is not None and heard.end.usage.prompt_tokens <= CTX_SIZE - 16
+    assert heard.end is not None
+    assert heard.end.usage.prompt_tokens <= CTX_SIZE - 16
 
 
 async def test_a_message_that_cannot_fit_says_how_long_it_is(engine: Engine) -> None:
@@ -123,5 +136,6 @@ async def test_the_log_never_holds_what_was_typed(engine: Engine) -> None:
     with pytest.raises(PromptTooLong):
         await hear(engine, ask("xyzzymark " * 500))
     logged = engine.settings.log_path.read_text()
-    assert "model loaded" in logged and "xyzzymark" not in logged
+    assert "model loaded" in logged
+    assert "xyzzymark" not in logged
     assert not any("xyzzymark" in line for line in engine.supervisor.log.last())

@@ -21,7 +21,7 @@ LINUX = sys.platform == "linux"
 
 
 class Child:
-    """A running process in a group of its own, so that Ctrl-C at the terminal does not end it before the node is done."""
+    """A running process in a group of its own: Ctrl-C at the terminal must not end it before the node is done."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, log: EngineLog) -> None:
         self.port = port
@@ -46,6 +46,11 @@ class Child:
         )
         return cls(process, port, log)
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._exit.done()
+
     async def wait(self) -> Exit:
         """Wait until it has ended, and say why."""
         return await asyncio.shield(self._exit)
@@ -53,7 +58,9 @@ class Child:
     async def ended(self, within: float) -> Exit | None:
         """How it ended, if it does so within so many seconds."""
         try:
-            return await asyncio.wait_for(self.wait(), within)
+            # Not wait_for: in Python 3.11 that loses a cancellation that comes together with the result.
+            async with asyncio.timeout(within):
+                return await self.wait()
         except TimeoutError:
             return None
 

@@ -94,7 +94,7 @@ class LlamaClient:
         return [_slot(entry) for entry in body if isinstance(entry, dict)]
 
     async def count(self, messages: Sequence[Message]) -> int | None:
-        """Tokens of the whole prompt that `messages` make, template included; None where the server cannot count."""
+        """Tokens of the prompt that `messages` make, template included; None where the server cannot count."""
         if not self.is_llama:
             return None
         prompt = {"messages": messages, "chat_template_kwargs": TEMPLATE_OPTIONS}
@@ -134,8 +134,8 @@ class LlamaClient:
         if self._session is None or self._session.closed:
             self._session = aiohttp.ClientSession(
                 headers=self._headers,
-                # llama-server closes a connection after a stream without announcing it, so one taken from a pool
-                # may be dead before the request is written; a new one costs 0.2 ms on loopback.
+                # llama-server closes a connection after a stream without announcing it, so one taken from a
+                # pool may be dead before the request is written; a new one costs 0.2 ms on loopback.
                 connector=aiohttp.TCPConnector(limit=0, force_close=True),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                 auto_decompress=False,

@@ -1,4 +1,4 @@
-"""The command line that runs llama.cpp: which program, with which options, decided without running anything."""
+"""The command line that runs llama.cpp: which program, which options; decided without running anything."""
 
 from __future__ import annotations
 
@@ -19,16 +19,27 @@ from workers.inference.engine.settings import EngineSettings
 LOOPBACK = "127.0.0.1"
 #: More layers than any model has: all of them.
 ALL_LAYERS = 99
-#: Prompt tokens read in one step. Between two steps llama.cpp notices a stop, reports progress and lets the other
-#: slots go on; a CPU reads 100 to 500 tokens/s and a GPU thousands, so either way a step stays below a second or so.
-BATCH_CPU = 128
+#: Prompt tokens read in one step. Between two steps llama.cpp notices a stop, reports progress and lets the
+#: other slots go on; a CPU reads 100 to 500 tokens/s and a GPU thousands, so either way a step stays below a
+#: second or so.
+BATCH_CPU = 64
 BATCH_GPU = 512
 #: Prompts kept in main memory for the next turn of a session; llama.cpp's own default is 8 GiB.
 CACHE_MIB = 256
 #: What builds of the last years differ in; every other option below has always been there.
 OPTIONAL = frozenset(
-    "--kv-unified --kv-unified-per-slot --cache-ram --fit --cors-origins --slots --metrics --offline"
-    " --no-ui --no-webui".split()
+    [
+        "--kv-unified",
+        "--kv-unified-per-slot",
+        "--cache-ram",
+        "--fit",
+        "--cors-origins",
+        "--slots",
+        "--metrics",
+        "--offline",
+        "--no-ui",
+        "--no-webui",
+    ]
 )
 _OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
 _HERE = Path(__file__).resolve().parent
@@ -46,7 +57,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
-        """This computer; the device files are those of NVIDIA's and AMD's drivers."""
+        """The computer we run on; the device files are those of NVIDIA's and AMD's drivers."""
         gpu = any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
         return cls(system().lower(), machine().lower(), psutil.cpu_count() or 1, gpu)
 
@@ -77,9 +88,9 @@ class Program:
 def find_program(settings: EngineSettings, path: str | None = None) -> Program:
     """llama-server as set, else from `path` (default: PATH), else the xllamacpp child."""
     if settings.llama_server is not None:
-        binary = shutil.which(settings.llama_server, path=path)
+        binary = shutil.which(str(settings.llama_server), path=path)
         if binary is None:
-            raise EngineMisconfigured(f"MEATLIZARD_LLAMA_SERVER names {settings.llama_server}, which cannot be run.")
+            raise EngineMisconfigured(f"MEATLIZARD_LLAMA_SERVER: {settings.llama_server} cannot be run.")
     else:
         binary = shutil.which("llama-server", path=path)
     if binary is None:
@@ -96,7 +107,7 @@ def read_options(help_text: str) -> frozenset[str]:
 def command_line(
     program: Program, settings: EngineSettings, model: Path, port: int, key_file: Path, computer: Machine
 ) -> list[str]:
-    """llama.cpp's whole command line. The API key goes by file: everybody on the machine can read this list."""
+    """llama.cpp's whole command line. The API key goes by file: everybody here can read this list."""
     layers = computer.layers() if settings.ngl is None else settings.ngl
     line = [*program.argv, "--model", str(model), "--alias", settings.public_name()]
     line += ["--host", LOOPBACK, "--port", str(port), "--api-key-file", str(key_file)]
@@ -111,8 +122,8 @@ def command_line(
 def _optional(known: Collection[str], settings: EngineSettings) -> list[str]:
     line: list[str] = []
     if "--kv-unified-per-slot" in known:
-        # One cache for all, but no slot may take another's share: a full shared cache ends every reply at once.
-        # A build that cannot cap the slots keeps them apart by itself, ctx-size / parallel each.
+        # One cache for all, but no slot may take another's share: a full shared cache ends every reply at
+        # once. A build that cannot cap the slots keeps them apart by itself, ctx-size / parallel each.
         line += ["--kv-unified", "--kv-unified-per-slot", str(settings.ctx_size)]
     for option, *value in (
         ("--cache-ram", str(CACHE_MIB)),

@@ -15,7 +15,8 @@ from workers.inference.engine.settings import EngineSettings
 from workers.inference.engine.supervisor import EngineState, Supervisor
 from workers.inference.engine.trim import TEMPLATE_TOKENS, Fitted, Trimmer
 
-#: A turn that meets a restart waits this long for it: most models load in less, and the node has an attempt to keep.
+#: A turn that meets a restart waits this long for it: most models load in less, and the node has an attempt
+#: to keep.
 READY_SECONDS = 30.0
 SLOT_POLL_SECONDS = 0.02
 #: How much the newest reply moves the average speed.
@@ -62,7 +63,7 @@ class Engine:
         return tried is None or tried.continues
 
     async def start(self) -> None:
-        """Start and wait until replies can be made; raises an EngineError that says what stands in the way."""
+        """Start and wait until replies can be made; raises the EngineError that stands in the way."""
         await self.supervisor.start()
 
     async def stop(self) -> None:
@@ -78,7 +79,7 @@ class Engine:
         return await trimmer.fit(request)
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
-        """Yield the reply's chunks. Use under `contextlib.aclosing`: leaving that ends the generation at once."""
+        """Yield the reply's chunks. Use under `contextlib.aclosing`: leaving it ends the generation at once."""
         client = await self.supervisor.wait_ready(READY_SECONDS)
         child = self.supervisor.child
         if request.prefix and not self.continues:
@@ -102,13 +103,13 @@ class Engine:
         finally:
             self.busy -= 1
 
-    async def wait_slot_free(self, timeout: float = 2.0) -> bool:
-        """Wait until no slot works for a reply that was closed; False when one still does after `timeout` seconds."""
+    async def wait_slot_free(self, seconds: float = 2.0) -> bool:
+        """Wait until no slot works for a reply that was closed; False when one still does after `seconds`."""
         client = self.supervisor.client
         if client is None or not client.is_llama:
             return True
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 while True:
                     slots = await client.slots()
                     if slots is None or sum(slot.busy for slot in slots) <= self.busy:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 
 class EngineError(Exception):
-    """Base of all engine errors; `str(error)` is one line, `log` the engine's last lines (no prompts in them)."""
+    """Base of all: `str(error)` is one line, `log` the engine's last lines (no prompts in them)."""
 
     #: Whether the same turn may succeed on another try or another node.
     retry = False
@@ -45,7 +45,7 @@ class PromptTooLong(EngineError):
     """The newest message does not fit, whatever is left out before it."""
 
     def __init__(self, tokens: int, limit: int) -> None:
-        super().__init__(f"This message is too long: {tokens} tokens, and there is room for {limit}. Shorten it.")
+        super().__init__(f"This message is too long: {tokens} tokens, with room for {limit}. Shorten it.")
         self.tokens = tokens
         self.limit = limit
 
@@ -54,7 +54,8 @@ class ModelUnusable(EngineError):
     """The model file cannot be used; restarting does not help."""
 
     def __init__(self, path: object, why: str, log: Sequence[str] = ()) -> None:
-        super().__init__(f"Model {path} {why}: fetch it again or point MEATLIZARD_MODEL at another GGUF file.", log)
+        todo = "fetch it again or point MEATLIZARD_MODEL at another GGUF file"
+        super().__init__(f"Model {path} {why}: {todo}.", log)
 
 
 class EngineMisconfigured(EngineError):

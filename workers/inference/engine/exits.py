@@ -24,10 +24,10 @@ class ExitKind(StrEnum):
 
 
 _OUT_OF_MEMORY = re.compile(
-    r"out of memory|insufficient memory|failed to allocate|bad_alloc|OutOfMemory|OutOfDeviceMemory|cannot allocate memory",
+    r"out of memory|insufficient memory|failed to allocate|cannot allocate|bad_alloc|OutOf(?:Device)?Memory",
     re.IGNORECASE,
 )
-_MODEL = re.compile(r"error loading model|failed to load model|corrupted or incomplete|unknown model architecture")
+_MODEL = re.compile(r"error loading model|failed to load model|corrupted or incomplete|unknown model arch")
 _OPTIONS = re.compile(r"error: (?:invalid argument|unknown argument|while handling argument)")
 _PORT = re.compile(r"couldn't bind|address already in use", re.IGNORECASE)
 
@@ -50,7 +50,9 @@ class Exit:
             case ExitKind.slow:
                 return "llama.cpp did not load the model in time (MEATLIZARD_START_SECONDS) and was ended"
             case ExitKind.out_of_memory:
-                return "llama.cpp ran out of memory: use a smaller model, context (MEATLIZARD_CTX_SIZE) or MEATLIZARD_SLOTS"
+                return (
+                    "llama.cpp ran out of memory: lower MEATLIZARD_CTX_SIZE or MEATLIZARD_SLOTS, or use a smaller model"
+                )
             case ExitKind.killed:
                 return "llama.cpp was killed (signal 9: by hand, or by the system because memory ran out)"
             case ExitKind.model:

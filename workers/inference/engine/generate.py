@@ -100,7 +100,7 @@ class Reply:
         yield reader.end()
 
     async def _alive(self) -> bool:
-        """Whether the server's slots still get somewhere; unknown counts as no, since nothing has come for so long."""
+        """Whether the server's slots still get somewhere; unknown is no, after so long a silence."""
         try:
             async with asyncio.timeout(ADVANCE_SECONDS):
                 before = _marks(await self._client.slots())
@@ -116,7 +116,8 @@ class Reply:
         """Why the reply was cut off, in words for whoever waits for it."""
         settings, child = self._settings, self._child
         if watch.expired:
-            return EngineDied(f"The reply took longer than {self._request.deadline_seconds:.0f} s and was ended.")
+            limit = self._request.deadline_seconds
+            return EngineDied(f"The reply took longer than {limit:.0f} s and was ended.")
         if watch.hung:
             return EngineHung(settings.hang_seconds)
         if isinstance(error, EventTooLong):

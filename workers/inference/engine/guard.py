@@ -2,8 +2,8 @@
 
     python guard.py [--stay] PARENT_PID COMMAND...
 
-On Linux the kernel is told to kill this process with its parent, and the command takes its place. Elsewhere there is
-no such call: this process stays, holds the command as its child and ends it as soon as the parent is gone.
+On Linux the kernel is told to kill this process with its parent, and the command takes its place. Elsewhere there
+is no such call: this process stays, holds the command as its child and ends it as soon as the parent is gone.
 Stands alone (standard library only), so that it starts in milliseconds and from anywhere.
 """
 
@@ -28,8 +28,8 @@ GRACE_SECONDS = 2.0
 def become(parent: int, command: list[str]) -> None:
     """Replace this process by `command`, bound to `parent`. Linux only.
 
-    The kernel sends the signal when the *thread* that forked us ends, so the parent must spawn from a thread that
-    lives as long as itself (its event loop's).
+    The kernel sends the signal when the *thread* that forked us ends, so the parent must spawn from a thread
+    that lives as long as itself (its event loop's).
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
@@ -37,7 +37,7 @@ def become(parent: int, command: list[str]) -> None:
     if os.getppid() != parent:
         # It died before the call above: nobody would be told any more.
         sys.exit("guard: the parent is gone")
-    os.execvp(command[0], command)
+    os.execvp(command[0], command)  # noqa: S606 - the point of it: no shell, no process between
 
 
 def stay(parent: int, command: list[str]) -> int:

@@ -1,7 +1,7 @@
 """A llama-server made of the xllamacpp library: the same options, the same HTTP API, in a process of its own.
 
-Used where no llama-server binary is installed. Takes the subset of llama-server's options that `command` gives, so
-that both are started by one command line. Stands alone: it imports nothing of ours and starts from anywhere.
+Used where no llama-server binary is installed. Takes those of llama-server's options that `command` gives, so that
+one command line starts both. Stands alone: it imports nothing of ours and starts from anywhere.
 """
 
 from __future__ import annotations

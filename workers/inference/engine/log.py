@@ -26,7 +26,8 @@ _SHAPE = re.compile(
     r"(?:\d+\.\d\d\.\d{3}\.\d{3} )?(?:[DIWE] )?"
     r"(?:(?:srv|slot|cmn|main|que|res|common|llama|ggml|gguf|system_info|build|device)\b|(?:common|llama|ggml|gguf)_\w+)"
 )
-#: How a dying process speaks: C++ and Python run-times, GPU drivers, assertions with their place in the source.
+#: How a dying process speaks: C++ and Python run-times, GPU drivers, assertions with their place in the
+#: source.
 _LAST_WORDS = re.compile(
     r"GGML_ASSERT|CUDA error|[\w./-]+\.(?:cpp|cu|cuh|c|h|m|mm|pyx):\d+:|libc\+\+abi|terminate called|#\d+ +0x"
     r"|Segmentation fault|Aborted|Killed|Fatal Python error|Traceback|error: (?:Insufficient|Internal|Caused GPU)"

@@ -1,4 +1,4 @@
-"""The questions put to a server that has just come up: is it what was asked for, and does it write?"""
+"""Asks a server that has just come up whether it is what was asked for, and whether it writes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def check_shape(client: LlamaClient, settings: EngineSettings) -> int:
 
 
 async def try_out(client: LlamaClient) -> Tried:
-    """Have one token written as the continuation of a text: it proves the whole way and tells how this build behaves."""
+    """Have a text continued by one token: it proves the whole way and tells how this build behaves."""
     question: Message = {"role": "user", "content": "Count."}
     template_tokens = await client.count([question])
     try:

@@ -1,4 +1,4 @@
-"""The note a node leaves about its llama.cpp process, so that others can show it and the next start can end it."""
+"""The note a node leaves about its llama.cpp, so that others can show it and the next start can end it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class EngineRecord:
         content = json.dumps({"pid": pid, "created": created, "port": port, "state": state})
         draft.touch(mode=0o600)
         draft.write_text(content)
-        os.replace(draft, self.path)
+        draft.replace(self.path)
 
     def remove(self) -> None:
         """Nothing runs any more."""

@@ -61,7 +61,7 @@ class Sampling:
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Sampling:
-        """Check `given`; None means "not set". Raises BadParameter, which names the parameter and its rule."""
+        """Check `given`; None means "not set". BadParameter names the parameter and its rule."""
         checked: dict[str, Any] = {}
         names = {one.name for one in fields(cls)}
         for name, value in given.items():
@@ -79,7 +79,7 @@ class Sampling:
         return cls(**checked)
 
     def payload(self, *, llama: bool) -> dict[str, Any]:
-        """The part of the request body these fields make; max_tokens always among them (the default is endless)."""
+        """These fields in a request body; max_tokens always among them (the server's default is endless)."""
         body: dict[str, Any] = {}
         for one in fields(self):
             value = getattr(self, one.name)
@@ -99,7 +99,7 @@ class GenerateRequest:
     deadline_seconds: float = DEADLINE_SECONDS
 
     def prompt(self) -> list[Message]:
-        """The messages as they are sent: clean, alternating as chat templates demand, the text so far at the end."""
+        """The messages as sent: clean, alternating as chat templates demand, the text so far at the end."""
         prompt: list[Message] = []
         for message in self.messages:
             role, content = message["role"], clean(message["content"])
@@ -147,4 +147,4 @@ def _response_format(value: Any) -> Mapping[str, Any] | None:
             return {"type": "json_object"}
         case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
             return {"type": "json_schema", "json_schema": {"schema": check_schema(schema)}}
-    raise BadParameter("response_format", 'must be {"type": "json_object"} or a json_schema with its "schema"')
+    raise BadParameter("response_format", 'must be {"type": "json_object"} or a json_schema with a "schema"')

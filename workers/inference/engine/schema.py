@@ -1,5 +1,4 @@
-"""JSON schemas that a user may hand to llama.cpp, which compiles them into a grammar: bounded, or a few bytes of
-schema keep it busy for minutes."""
+"""JSON schemas from users, bounded: llama.cpp compiles them into grammars, and a few bytes can keep it busy."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ def check_schema(schema: Mapping[str, Any]) -> Mapping[str, Any]:
         node, depth = pending.pop()
         left -= 1
         if left < 0 or depth > DEPTH:
-            raise BadParameter("response_format", f"has a schema of more than {NODES} parts or {DEPTH} levels")
+            raise BadParameter("response_format", f"has a schema of over {NODES} parts or {DEPTH} levels")
         if isinstance(node, Mapping):
             for key, value in node.items():
                 _check_entry(key, value)
@@ -33,13 +32,13 @@ def check_schema(schema: Mapping[str, Any]) -> Mapping[str, Any]:
         elif isinstance(node, list):
             pending.extend((one, depth + 1) for one in node)
         elif isinstance(node, str) and len(node) > TEXT_CHARS:
-            raise BadParameter("response_format", f"has a text of more than {TEXT_CHARS} characters in its schema")
+            raise BadParameter("response_format", f"has a text of over {TEXT_CHARS} characters in its schema")
     return schema
 
 
 def _check_entry(key: Any, value: Any) -> None:
     if not isinstance(key, str) or len(key) > TEXT_CHARS:
-        raise BadParameter("response_format", f"has a name of more than {TEXT_CHARS} characters in its schema")
+        raise BadParameter("response_format", f"has a name of over {TEXT_CHARS} characters in its schema")
     if key == "$ref" and not (isinstance(value, str) and value.startswith("#")):
         raise BadParameter("response_format", "may refer only to parts of its own schema ($ref: #/...)")
     if key == "pattern" and isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Keeps one llama.cpp running: starts it, proves it works, starts it again when it ends, and says what went wrong."""
+"""Keeps one llama.cpp running: starts it, proves it works, starts it again, and says what went wrong."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ PAUSE = wait_exponential(multiplier=1, max=60) + wait_random(0, 0.5)
 #: So many ends within so long, and the engine is called degraded (it is still tried, once a minute).
 CRASHES = 5
 CRASH_WINDOW_SECONDS = 600.0
-#: After a second end for lack of memory each start asks for half the context, down to what a short chat needs.
+#: After a second end for lack of memory each start asks for half the context, down to what a short chat
+#: needs.
 MEMORY_ENDS = 2
 LEAST_CTX_SIZE = 1024
 HEALTH_POLL_SECONDS = 0.05
@@ -76,7 +77,7 @@ class ChildEnded(Exception):
 
 
 class Supervisor:
-    """Owns the child, or watches the server that MEATLIZARD_LLAMA_URL names; `client` talks to whichever it is."""
+    """Owns the child, or watches the server at MEATLIZARD_LLAMA_URL; `client` talks to whichever it is."""
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
@@ -85,7 +86,8 @@ class Supervisor:
         self.child: Child | None = None
         #: Tokens per slot, as the server says.
         self.ctx_size = settings.ctx_size
-        #: What a first short reply of our own child showed; a server that is not ours is not put to the trouble.
+        #: What a first short reply of our own child showed; a server that is not ours is not put to the
+        #: trouble.
         self.tried: Tried | None = None
         self.restarts = 0
         self.error: EngineError | None = None
@@ -116,7 +118,7 @@ class Supervisor:
         await self._set(EngineState.stopped)
 
     async def restart(self, child: Child, error: EngineError) -> None:
-        """End a `child` that hangs; the keeper starts the next. Does nothing when it is not the current one any more."""
+        """End a `child` that hangs, if it is still the current one; the keeper starts the next."""
         if child is not self.child or child.hung:
             return
         log.error("llama.cpp hangs and is ended", pid=child.pid, error=str(error))
@@ -125,17 +127,23 @@ class Supervisor:
         await child.stop()
 
     async def wait_ready(self, seconds: float | None) -> LlamaClient:
-        """The client once the engine is ready; raises EngineNotReady after `seconds`, and sooner when it is hopeless."""
-        try:
-            async with asyncio.timeout(seconds), self._changed:
-                await self._changed.wait_for(lambda: self.state is not EngineState.starting)
-        except TimeoutError:
-            raise EngineNotReady("llama.cpp is still starting: try again in a moment.") from None
+        """The client once the engine is ready; raises EngineNotReady after `seconds`, sooner when hopeless."""
+        if not self._settled():
+            try:
+                async with asyncio.timeout(seconds), self._changed:
+                    await self._changed.wait_for(self._settled)
+            except TimeoutError:
+                raise EngineNotReady("llama.cpp is still starting: try again in a moment.") from None
         if self.state is EngineState.ready and self.client is not None:
             return self.client
-        if self.error is not None:
-            raise self.error
-        raise EngineNotReady("llama.cpp is not running: start the node.")
+        if self.state is EngineState.stopped or self.error is None:
+            raise EngineNotReady("llama.cpp is stopped: start the node.")
+        raise self.error
+
+    def _settled(self) -> bool:
+        # A child may have ended a moment before the keeper says so.
+        gone = self.state is EngineState.ready and self.child is not None and self.child.over
+        return self.state is not EngineState.starting and not gone
 
     async def _keep(self) -> None:
         try:
@@ -168,7 +176,8 @@ class Supervisor:
             async with asyncio.timeout(settings.start_limit()):
                 await self._until_ready(child, settings)
             await self._set(EngineState.ready)
-            log.info("llama.cpp is ready", pid=child.pid, port=child.port, seconds=round(monotonic() - begun, 2))
+            seconds = round(monotonic() - begun, 2)
+            log.info("llama.cpp is ready", pid=child.pid, port=child.port, seconds=seconds)
             exit_ = await child.wait()
         except TimeoutError:
             child.hung = True
@@ -199,26 +208,24 @@ class Supervisor:
         return self.child
 
     async def _until_ready(self, child: Child, settings: EngineSettings) -> None:
-        """Wait for the model to be loaded, compare what came up with what was asked, and have a first token written."""
+        """Wait for the model, compare what came up with what was asked, and have a first token written."""
         client = self.client
         assert client is not None
         while not await _healthy(client):
             if exit_ := await child.ended(HEALTH_POLL_SECONDS):
                 raise EngineUnreachable(client.url, str(exit_))
-        self._key_file().unlink(missing_ok=True)
         self.ctx_size = await check_shape(client, settings)
         child.ready = True
         self.tried = await try_out(client)
 
     async def _ended(self, exit_: Exit, model: Path) -> None:
         """Count an end that nobody asked for, and decide what it means."""
-        await self._drop()
         now = monotonic()
         if exit_.kind is not ExitKind.port:
             self._ends.append((now, exit_))
         while self._ends and now - self._ends[0][0] > CRASH_WINDOW_SECONDS:
             self._ends.popleft()
-        log.error("llama.cpp ended", cause=exit_.kind.value, status=exit_.status, log=exit_.log)
+        log.error("llama.cpp ended", cause=exit_.kind.value, status=exit_.status, last_lines=exit_.log[-3:])
         if exit_.kind is ExitKind.model:
             raise ModelUnusable(model, "cannot be loaded by llama.cpp", exit_.log)
         if exit_.hopeless:
@@ -228,6 +235,7 @@ class Supervisor:
         often = f" {len(self._ends)} times in {CRASH_WINDOW_SECONDS / 60:.0f} minutes" if many else ""
         self.error = EngineCrashed(f"{exit_}{often}; it is being started again.", exit_.log)
         await self._set(EngineState.degraded if many else EngineState.starting)
+        await self._drop()
 
     def _affordable(self) -> EngineSettings:
         """The settings, with less context after repeated ends for lack of memory."""
@@ -304,7 +312,7 @@ class Supervisor:
 
     def _announce(self, attempt: RetryCallState) -> None:
         pause = attempt.next_action.sleep if attempt.next_action is not None else 0.0
-        log.warning("llama.cpp is started again", after_seconds=round(pause, 1), attempt=attempt.attempt_number)
+        log.warning("llama.cpp is started again", pause=round(pause, 1), attempt=attempt.attempt_number)
 
     def _key_file(self) -> Path:
         return self.settings.run_dir / f"{self.settings.node}.engine.key"

@@ -6,7 +6,7 @@ REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def clean(text: str) -> str:
-    """Join surrogate halves that belong together, replace lone ones, and drop NULs (C++ templates end at one)."""
+    """Join surrogate halves that belong together, replace lone ones, and drop NULs, which print as nothing."""
     if "\0" in text:
         text = text.replace("\0", "")
     try:

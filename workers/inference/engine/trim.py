@@ -1,4 +1,4 @@
-"""Makes a conversation fit the context: the oldest turns are left out, the system message and the newest one stay."""
+"""Makes a conversation fit the context: the oldest turns go, the system message and the newest one stay."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MOST_BYTES_PER_TOKEN = 16
 REPLY_SHARE = 4
 #: ... and when there is only the newest message left: less would not be an answer.
 LEAST_REPLY_TOKENS = 32
-#: Turns are left out in steps, so that the prompt begins the same for several turns and llama.cpp finds it in its
-#: cache: else every turn of a long session would read the whole context again.
+#: Turns are left out in steps, so that the prompt begins the same for several turns and llama.cpp finds it in
+#: its cache: else every turn of a long session would read the whole context again.
 STEP_TURNS = 4
 
 
@@ -45,10 +45,10 @@ class Trimmer:
         self._template_tokens = template_tokens
 
     async def fit(self, request: GenerateRequest) -> Fitted:
-        """Return the request with as many of the newest turns as fit; raises PromptTooLong if not even one does.
+        """Return the request with the newest turns that fit; raises PromptTooLong if not even one does.
 
-        A prompt that certainly fits (no token is shorter than a byte) costs no round trip; else it is counted by the
-        server, in a binary search over the turns.
+        A prompt that certainly fits (no token is shorter than a byte) costs no round trip; else it is counted by
+        the server, in a binary search over the turns.
         """
         messages = request.prompt()
         limit = self.ctx_size - min(request.sampling.max_tokens, self.ctx_size // REPLY_SHARE)
@@ -111,7 +111,7 @@ class Trimmer:
 
 
 def _split(messages: list[Message]) -> tuple[list[Message], list[list[Message]], list[Message]]:
-    """System messages at the front, turns (a user's message and what follows it), the newest one with its prefix."""
+    """System messages, turns (a user's message and what follows it), the newest message with its prefix."""
     start = 0
     while messages[start]["role"] == "system":
         start += 1

@@ -9,7 +9,7 @@ from types import TracebackType
 
 
 class Watch:
-    """A timer that looks at the last sign of life only when one is due, then asks the server before it gives up.
+    """A timer that looks for the last sign of life only when one is due, then asks before it gives up.
 
     Use as a context manager around one reply; `interrupt` must make whoever waits for the reply go on.
     """
