@@ -1,7 +1,7 @@
 """Makes a node known to a platform in containers, and prints the settings that node starts with.
 
-    docker compose --env-file docker/platform.env -f docker/compose.platform.yml exec -T web \\
-        python - NAME [SLOTS] [HOST:PORT] < docker/invite.py > docker/node.env
+    docker compose -f docker/compose.platform.yml --env-file docker/platform.env exec -T web
+        python - NAME [SLOTS] [HOST:PORT] < docker/invite.py > docker/node.env     (one line)
 
 HOST:PORT is where the node reaches Valkey: `redis:6379` in the platform's own network (the default), `127.0.0.1:6379`
 at the near end of a tunnel. A node that is invited again gets a new password; the old one ends.
