@@ -62,32 +62,22 @@ def up(
         progress = Progress()
         first = not place.exists()
         place.make()
-        with stack.starting(place):
-            if stack.running(place):
-                _block(place, progress, "MeatLizard is already running", first=False, detached=True)
-                return
-            watch.listen_for_stop()
-            leftovers.forget(place, leftovers.UP)
-            try:
-                wanted = stack.Wanted(port, nodes, lane.value)
-                supervisor = stack.start(place, wanted, not detach, progress, stack.PARTS)
-            except watch.StopAsked:
-                progress.say("Stopped before it was up.")
-                raise typer.Exit(INTERRUPTED) from None
-            if not detach:
-                leftovers.write(place, leftovers.UP, os.getpid())
-        _block(place, progress, "MeatLizard is running", first, detach)
-        if detach:
-            return
         try:
-            watch.watch(supervisor, progress)
-            progress.say("Stopped.")
+            with stack.starting(place):
+                if stack.running(place):
+                    _block(place, progress, "MeatLizard is already running", first=False, detached=True)
+                    return
+                watch.listen_for_stop()
+                stack.start(place, stack.Wanted(port, nodes, lane.value), not detach, progress, stack.PARTS)
+                if not detach:
+                    leftovers.write(place, leftovers.UP, os.getpid())
+            _block(place, progress, "MeatLizard is running", first, detach)
         except watch.StopAsked:
-            progress.say("Stopping …")
-            supervisor.stop()
-            progress.say("Stopped.")
-        finally:
-            leftovers.forget(place, leftovers.UP)
+            stack.stop(place)
+            progress.say("Stopped before it was up.")
+            raise typer.Exit(INTERRUPTED) from None
+        if not detach:
+            watch.become(place)
 
 
 def down(home: HomeOption = None) -> None:

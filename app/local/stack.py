@@ -22,14 +22,15 @@ from app.local.settings import ADMIN, Settings
 from app.local.supervision import Supervisor
 from app.wire import names
 
-#: Seconds between two looks at what is starting.
-LOOK_SECONDS = 0.05
+#: Seconds between two looks at what is starting. Each look costs the machine some milliseconds that a process
+#: which is busy importing could use, so it is not looked more often than a person would notice.
+LOOK_SECONDS = 0.1
 #: Seconds for a server, for the page, and for a node with its model (a large one is read from a slow disk).
 SERVER_SECONDS = 60
 WEB_SECONDS = 60
 NODE_SECONDS = 900
 #: A process that ended so often while its start is waited for will not come up by itself.
-START_TRIES = 3
+START_TRIES = 2
 
 
 @dataclass(frozen=True)
@@ -180,13 +181,13 @@ def _request(home: Home, node_names: list[str], wanted: Wanted) -> dict[str, Any
 
 def _await(supervisor: Supervisor, name: str, check: Callable[[], None], seconds: float) -> None:
     """Returns when the check passes; raises ServerFailed when its process keeps ending or takes too long."""
-    pids: set[int] = set()
+    tries: set[int] = set()
 
     def look() -> None:
         try:
             check()
         except ServerDown:
-            _watch(supervisor, name, pids)
+            _watch(supervisor, name, tries)
             raise
 
     patience = Retrying(
@@ -209,12 +210,13 @@ def _runs(supervisor: Supervisor, name: str) -> Callable[[], None]:
     return check
 
 
-def _watch(supervisor: Supervisor, name: str, pids: set[int]) -> None:
+def _watch(supervisor: Supervisor, name: str, tries: set[int]) -> None:
     if not supervisor.alive():
         said = last_line(supervisor.home, "supervisor.err") or "it was stopped while starting"
         raise ServerFailed("the supervisor", said, supervisor.home.log("supervisor"))
     with suppress(ServerDown):
         process = supervisor.processes()[name]
-        pids.add(process.pid)
-        if len(pids - {0}) >= START_TRIES or process.state == "failed":
+        tries.add(process.began)
+        ended = len(tries) if process.state == "backoff" else len(tries) - 1
+        if ended >= START_TRIES or process.state == "failed":
             raise ServerFailed(name, last_line(supervisor.home, name), supervisor.home.log(name))

@@ -51,8 +51,8 @@ class ProcessState:
     name: str
     pid: int
     state: str
-    #: How the last one ended, in words; empty if none did.
-    ended: str
+    #: When the latest one began, in seconds since the epoch; two tries never share one.
+    began: int
 
 
 class Supervisor:
@@ -111,7 +111,10 @@ class Supervisor:
             told = self._rpc.getAllProcessInfo()
         except (OSError, xmlrpc.client.Error, http.client.HTTPException) as error:
             raise ServerDown("the supervisor", error) from None
-        return {info["name"]: _process_state(info) for info in told}
+        return {
+            info["name"]: ProcessState(info["name"], info["pid"], STATES[info["statename"]], info["start"])
+            for info in told
+        }
 
     def start_ours(self) -> None:
         """Starts our own processes, all at once."""
@@ -143,14 +146,6 @@ class _Transport(xmlrpc.client.Transport):
 
 
 SUPERVISOR_USER = "meatlizard"
-
-
-def _process_state(info: dict[str, Any]) -> ProcessState:
-    ended = ""
-    if info["stop"] and info["stop"] >= info["start"] or info["statename"] == "BACKOFF":
-        # supervisord says -1 for every signal.
-        ended = "killed" if info["exitstatus"] < 0 else f"exit {info['exitstatus']}"
-    return ProcessState(info["name"], info["pid"], STATES[info["statename"]], ended)
 
 
 def _configuration(home: Home, programs: list[Program], port: int, password: str) -> str:

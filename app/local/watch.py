@@ -1,16 +1,24 @@
 """What a foreground `up` does once all is up: says what stops and starts, until it is told to stop."""
 
+import os
+import re
 import signal
+import sys
+from pathlib import Path
 from threading import Event
 from types import FrameType
 
 from app.local import leftovers
-from app.local.errors import ServerDown
+from app.local.home import Home
 from app.local.progress import Progress
-from app.local.supervision import ProcessState, Supervisor
+from app.local.supervision import Supervisor
 
 #: Seconds between two looks; restarts are rare and nobody reads faster.
 LOOK_SECONDS = 1.0
+#: As supervisord 4 writes them: "exited: web (terminated by SIGKILL; not expected)".
+EXITED = re.compile(r" exited: (\S+) \((.+?)(?:; (?:not )?expected)?\)")
+RUNS = re.compile(r" success: (\S+) entered RUNNING state")
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StopAsked(BaseException):
@@ -24,46 +32,81 @@ def listen_for_stop() -> None:
         ignore_stop()
         raise StopAsked
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, asked)
 
 
 def ignore_stop() -> None:
     """While stopping: being asked twice must not leave it half done."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def become(home: Home) -> None:
+    """Goes on as this module alone, under the same pid: for as long as all runs, only this much stays in memory."""
+    sys.stdout.flush()
+    # Whoever asks for an end while the new program loads is heard once it listens.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, str(home.path)])  # noqa: S606 - no shell is the point
+
+
+def main(home: Home) -> None:
+    """Watches until told to stop, then stops everything."""
+    progress = Progress()
+    try:
+        listen_for_stop()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        if supervisor := Supervisor.connect(home):
+            watch(supervisor, progress)
+    except StopAsked:
+        progress.say("Stopping …")
+        if supervisor := Supervisor.connect(home):
+            supervisor.stop()
+    ignore_stop()
+    leftovers.end(home)
+    leftovers.forget(home, leftovers.UP)
+    progress.say("Stopped.")
 
 
 def watch(supervisor: Supervisor, progress: Progress) -> None:
     """Returns when the supervisor is gone; raises StopAsked when this process is told to stop."""
     never = Event()
-    known: dict[str, ProcessState] = {}
+    news = News(supervisor.home.log(leftovers.SUPERVISOR))
     while supervisor.alive():
-        try:
-            now = supervisor.processes()
-        except ServerDown:
-            now = known
-        for line in changes(known, now):
+        for line in news.read():
             progress.say(line)
-        known = now
         never.wait(LOOK_SECONDS)
-    leftovers.end(supervisor.home)
 
 
-def changes(before: dict[str, ProcessState], after: dict[str, ProcessState]) -> list[str]:
-    """What happened between two looks, a line each: how a process ended and what is done about it."""
-    lines = []
-    for name, now in after.items():
-        was = before.get(name)
-        if was is None or (was.pid, was.state) == (now.pid, now.state):
-            continue
-        ended = f"{name} stopped ({now.ended})" if now.ended else f"{name} stopped"
-        if now.state in ("running", "starting") and was.pid and now.pid != was.pid:
-            lines.append(f"{ended}, started again")
-        elif now.state == "running" and was.state != "starting":
-            lines.append(f"{name} runs again")
-        elif now.state == "backoff" and was.state != "backoff":
-            lines.append(f"{ended}, tried again in a moment (see logs/{name}.log)")
-        elif now.state in ("exited", "failed"):
-            lines.append(f"{ended} and is not started again (see logs/{name}.log)")
-    return lines
+class News:
+    """What supervisord writes into its log from now on, in words; nothing is missed between two looks."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._at = log.stat().st_size
+        self._ill: set[str] = set()
+
+    def read(self) -> list[str]:
+        """The lines since the last look that a person should see."""
+        with self._log.open(encoding="utf-8", errors="replace") as log:
+            if self._log.stat().st_size < self._at:
+                # Turned over: the new one is read from its beginning.
+                self._at = 0
+            log.seek(self._at)
+            lines = [told for line in log.readlines() if (told := self._told(line))]
+            self._at = log.tell()
+        return lines
+
+    def _told(self, line: str) -> str | None:
+        if found := EXITED.search(line):
+            name, how = found.groups()
+            self._ill.add(name)
+            return f"{name} stopped ({how}); starting it again (see logs/{name}.log)"
+        if (found := RUNS.search(line)) and found[1] in self._ill:
+            self._ill.remove(found[1])
+            return f"{found[1]} runs again"
+        return None
+
+
+if __name__ == "__main__":
+    main(Home.at(sys.argv[1]))

@@ -12,8 +12,6 @@ import pytest
 
 from app.local import guard
 from app.local.program import GUARD
-from app.local.supervision import ProcessState
-from app.local.watch import changes
 from tests.local.harness import PATIENCE, all_gone, wait_for
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
@@ -58,19 +56,3 @@ def test_does_not_begin_when_the_parent_is_gone_already() -> None:
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert ran.returncode
     assert ran.stdout == ""
-
-
-@pytest.mark.parametrize(
-    ("was", "now", "said"),
-    [
-        ((7, "running", ""), (8, "starting", "exit 1"), ["web stopped (exit 1), started again"]),
-        ((7, "running", ""), (0, "backoff", "killed"), ["web stopped (killed), tried again in a moment"]),
-        ((0, "backoff", "exit 1"), (9, "running", ""), ["web runs again"]),
-        ((7, "starting", ""), (7, "running", ""), []),
-        ((7, "running", ""), (7, "running", ""), []),
-        ((7, "running", ""), (0, "failed", "exit 2"), ["web stopped (exit 2) and is not started again"]),
-    ],
-)
-def test_says_what_happened(was: tuple[int, str, str], now: tuple[int, str, str], said: list[str]) -> None:
-    lines = changes({"web": ProcessState("web", *was)}, {"web": ProcessState("web", *now)})
-    assert [line.split(" (see")[0] for line in lines] == said

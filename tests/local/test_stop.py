@@ -139,5 +139,6 @@ def test_a_crashed_process_is_started_again_and_said_so(cli: Cli) -> None:
 
         wait_for(again)
     output = terminate(up)
-    assert "worker stopped (killed)" in output
+    assert "worker stopped (terminated by SIGKILL)" in output
+    assert "worker runs again" in output
     assert "postgres stopped" in output

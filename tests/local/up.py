@@ -32,7 +32,7 @@ class FakePlatform:
 def programs(home: Home, wanted: stack.Wanted) -> list[Program]:
     port = settings.load(home).web_port
     return [
-        Program(name, [sys.executable, str(FAKE), name, str(port if name == "web" else 0)])
+        Program(name, [sys.executable, str(FAKE), name, str(port if name == "web" else 0)], start_seconds=1)
         for name in ("web", "worker")
     ]
 
