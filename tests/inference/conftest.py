@@ -14,7 +14,18 @@ from textwrap import dedent
 import pytest
 
 from tests.fakes.llama import LlamaFake, Options
-from workers.inference.engine import Chunk, End, Engine, EngineSettings, GenerateRequest, Progress, Sampling, Text
+from workers.inference.engine import (
+    Chunk,
+    End,
+    Engine,
+    EngineSettings,
+    GenerateRequest,
+    Progress,
+    Sampling,
+    Text,
+    generate,
+    supervisor,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Waiting ends with the condition; this only bounds a failure. The machine may be busy with other tests.
@@ -82,6 +93,13 @@ def settings(tmp_path: Path, model: Path) -> EngineSettings:
     return EngineSettings(
         node="home", run_dir=tmp_path / "run", log_path=tmp_path / "logs" / "llama.log", model=model, ctx_size=512
     )
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Restarts without a pause, and half a second to show that a slot gets on: long for a stand-in."""
+    monkeypatch.setattr(supervisor, "PAUSE", lambda state: 0.01)
+    monkeypatch.setattr(generate, "ADVANCE_SECONDS", 0.5)
 
 
 @asynccontextmanager

@@ -25,12 +25,6 @@ from workers.inference.engine import (
 )
 
 
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a second is long for a stand-in."""
-    monkeypatch.setattr("workers.inference.engine.generate.ADVANCE_SECONDS", 0.5)
-
-
 @pytest.fixture
 def remote(settings: EngineSettings) -> EngineSettings:
     """For a stand-in that is there already; what counts as a hang is short."""

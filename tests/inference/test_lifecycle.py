@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tenacity import AsyncRetrying, RetryCallState
 
 from tests.inference.conftest import REPOSITORY, ask, hear, running, until
 from workers.inference.engine import (
@@ -201,10 +202,19 @@ async def test_a_program_that_does_not_run_is_said_at_once(settings: EngineSetti
     await engine.stop()
 
 
+def test_pauses_grow_to_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    state = RetryCallState(AsyncRetrying(), None, (), {})
+    pauses = []
+    for state.attempt_number in range(1, 12):
+        pauses.append(supervisor.PAUSE(state))
+    assert [int(pause) for pause in pauses[:7]] == [1, 2, 4, 8, 16, 32, 60]
+    assert max(pauses) <= 61
+
+
 async def test_crashing_again_and_again_is_degraded_with_the_last_lines(
-    settings: EngineSettings, llama_server: Path, monkeypatch: pytest.MonkeyPatch
+    settings: EngineSettings, llama_server: Path
 ) -> None:
-    monkeypatch.setattr(supervisor, "PAUSE", lambda state: 0.01)
     broken = llama_server.with_name("llama-server.broken")
     broken.write_text("GGML_ASSERT(the stars) failed")
     engine = Engine(replace(settings, llama_server=llama_server))
@@ -222,7 +232,6 @@ async def test_crashing_again_and_again_is_degraded_with_the_last_lines(
 async def test_lack_of_memory_leads_to_less_context(
     settings: EngineSettings, llama_server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "PAUSE", lambda state: 0.01)
     monkeypatch.setattr(supervisor, "CRASHES", 3)
     llama_server.with_name("llama-server.broken").write_text("E ggml: failed to allocate buffer for kv cache")
     engine = Engine(replace(settings, llama_server=llama_server, ctx_size=8192))

@@ -21,7 +21,7 @@ from workers.inference.engine import (
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-CTX_SIZE = 512
+CTX_SIZE = 320
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
@@ -65,7 +65,7 @@ async def test_a_reply_is_carried_on_without_its_beginning(engine: Engine) -> No
 
 
 async def test_a_closed_reply_frees_its_slot(engine: Engine) -> None:
-    async with aclosing(engine.generate(ask("Write a very long story.", max_tokens=400))) as chunks:
+    async with aclosing(engine.generate(ask("Write a very long story.", max_tokens=250))) as chunks:
         async for chunk in chunks:
             if isinstance(chunk, Text):
                 break
@@ -76,7 +76,7 @@ async def test_a_closed_reply_frees_its_slot(engine: Engine) -> None:
 
 
 async def test_a_closed_reply_frees_its_slot_while_the_prompt_is_read(engine: Engine) -> None:
-    prompt = " ".join(str(number * number) for number in range(60))
+    prompt = " ".join(str(number * number) for number in range(40))
     async with aclosing(engine.generate(ask(prompt, max_tokens=100))) as chunks:
         async for _ in chunks:
             break
@@ -104,11 +104,11 @@ async def test_a_long_session_is_trimmed_by_the_real_tokenizer(engine: Engine) -
 
 async def test_a_message_that_cannot_fit_says_how_long_it_is(engine: Engine) -> None:
     with pytest.raises(PromptTooLong) as caught:
-        await engine.fit(ask("word " * 600))
+        await engine.fit(ask("word " * 400))
     assert caught.value.tokens > CTX_SIZE > caught.value.limit
     # Also when nobody fitted it first.
     with pytest.raises(PromptTooLong):
-        await hear(engine, ask("word " * 600))
+        await hear(engine, ask("word " * 400))
 
 
 @pytest.mark.parametrize("text", ["a\ud800b", "\ud83d\ude00", "NUL\0here", "مرحبا", "<|im_end|>", "\u202e"])
@@ -134,7 +134,7 @@ async def test_the_log_never_holds_what_was_typed(engine: Engine) -> None:
     form = {"type": "json_schema", "json_schema": {"schema": schema}}
     await hear(engine, ask("xyzzymark", response_format=form, max_tokens=4))
     with pytest.raises(PromptTooLong):
-        await hear(engine, ask("xyzzymark " * 500))
+        await hear(engine, ask("xyzzymark " * 300))
     logged = engine.settings.log_path.read_text()
     assert "model loaded" in logged
     assert "xyzzymark" not in logged

@@ -66,7 +66,10 @@ async def try_out(client: LlamaClient) -> Tried:
     template_tokens = await client.count([question])
     try:
         text = await _one_token(client, GenerateRequest([question], Sampling(max_tokens=1), BEGUN))
-    except EngineRefused:
+    except EngineRefused as error:
+        if error.retry:
+            # Not a matter of the request: the server is broken, and another start may mend it.
+            raise EngineUnreachable(client.url, str(error)) from None
         await _one_token(client, GenerateRequest([question], Sampling(max_tokens=1)))
         return Tried(template_tokens, continues=False, repeats=False)
     return Tried(template_tokens, continues=True, repeats=text.startswith(BEGUN))
