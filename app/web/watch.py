@@ -85,5 +85,9 @@ class Watch:
             text = self._text.decode(errors="replace")
             if len(self._text) != facts.get("at"):
                 text = await asyncio.to_thread(turns.reply, self._turn)
+            if rest := text.encode()[self._have :]:
+                # The stream is gone; what the page lacks comes from PostgreSQL.
+                delta = Event(EventKind.DELTA, self._turn, attempt, at=self._have, text=rest.decode(errors="replace"))
+                await self._send(delta.shown())
             body |= {"text": text, "html": await asyncio.to_thread(markdown.render, text)}
         await self._send(body)

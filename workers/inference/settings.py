@@ -36,6 +36,8 @@ class NodeSettings(BaseSettings):
     """Context of each slot, in tokens."""
     ngl: int | None = Field(None, ge=0)
     """Layers on the GPU; unset, all of them on a Mac with Metal and none without a GPU."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads of llama.cpp; unset, one less than the cores where there is no GPU: its threads wait by spinning."""
     model: Path | None = None
     model_name: str = ""
     llama_url: str = ""
@@ -61,7 +63,7 @@ class NodeSettings(BaseSettings):
         NodeKeys.parse(value.get_secret_value())
         return value
 
-    @field_validator("ngl", "start_seconds", "model", "llama_server", mode="before")
+    @field_validator("ngl", "threads", "start_seconds", "model", "llama_server", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value
@@ -82,6 +84,7 @@ class NodeSettings(BaseSettings):
             slots=self.slots,
             ctx_size=self.ctx_size,
             ngl=self.ngl,
+            threads=self.threads,
             llama_url=self.llama_url,
             llama_api_key=self.llama_api_key.get_secret_value(),
             llama_server=self.llama_server,

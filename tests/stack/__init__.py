@@ -1,0 +1,1 @@
+"""Tests of the whole: `meatlizard up`, a real model, real processes that are killed."""

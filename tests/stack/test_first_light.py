@@ -1,0 +1,122 @@
+"""One command, and a real model answers; nothing of what is said lies anywhere in plain sight."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import redis
+from sqlalchemy import make_url
+
+from app.local.postgres import binaries
+from tests.support.reader import Reader
+from tests.support.stack import Stack
+
+PROMPT = "Repeat after me: xylophone-marmalade-quokka."
+MARKERS = ("xylophone", "marmalade", "quokka")
+
+
+def test_the_model_answers(stack: Stack) -> None:
+    answer = stack.ask("Say hello.")
+    assert answer["state"] == "done"
+    assert answer["text"].strip()
+    assert answer["node"] == "home"
+    assert answer["tokens"] > 0
+    assert answer["first_token_ms"] > 0
+
+
+def test_a_session_goes_on(stack: Stack) -> None:
+    first = stack.ask("My name is Ada.")
+    second = stack.ask("What is my name?", "--session", first["session"])
+    assert second["state"] == "done"
+    assert second["session"] == first["session"]
+
+
+def test_status_says_what_the_contract_promises(stack: Stack) -> None:
+    status = stack.status()
+    assert status["url"].startswith("http://127.0.0.1:")
+    assert {"postgres", "redis", "s3", "web", "worker", "beat", "flower", "node", "llama.cpp"} <= set(status["processes"])
+    assert {entry["state"] for entry in status["processes"].values()} == {"running"}
+    assert set(status["services"]["s3"]) >= {"endpoint", "access_key", "secret_key", "bucket"}
+    assert status["services"]["discord"] is None
+    [node] = status["nodes"]
+    assert (node["name"], node["lane"], node["slots"], node["busy"]) == ("home", "queue", 2, 0)
+
+
+def test_a_second_up_finds_the_first(stack: Stack) -> None:
+    before = stack.status()["processes"]
+    assert "already running" in stack.up().lower()
+    assert stack.status()["processes"] == before
+
+
+def test_doctor_finds_nothing_wrong(stack: Stack) -> None:
+    assert stack.run("doctor").returncode == 0
+
+
+async def test_no_plain_text_anywhere(stack: Stack) -> None:
+    reader = await Reader(stack.status()["url"], stack.token()).ask(PROMPT, {"max_tokens": 60, "temperature": 0.0})
+    assert reader.ending["event"] == "done"
+    # Words of the reply that occur nowhere else: found in a dump, they would have come from there.
+    said = [word for word in re.findall(r"[A-Za-z]{9,}", reader.shown.decode()) if word.lower() not in VOCABULARY]
+    needles = {needle.encode() for needle in (*MARKERS, *said)}
+    assert len(needles) >= len(MARKERS)
+    for place, content in _everything_kept(stack):
+        found = [needle for needle in needles if needle in content]
+        assert not found, f"{found} in {place}"
+
+
+VOCABULARY = frozenset(["beginning", "assistant", "different", "following", "something", "available", "processes", "connected"])
+
+
+def _everything_kept(stack: Stack) -> Iterator[tuple[str, bytes]]:
+    services = stack.status()["services"]
+    client = redis.Redis.from_url(services["redis"])
+    names = list(client.scan_iter())
+    assert any(name.startswith(b"ml:stream:") for name in names), "the streams are gone before they were read"
+    for name in names:
+        # DUMP would compress long strings, and hide what is looked for.
+        yield f"redis {name!r}", b"\n".join(_flat(_value(client, name)))
+    dump = subprocess.run(
+        [binaries() / "pg_dump", "--inserts", _libpq(services["postgres"])], capture_output=True, check=True
+    ).stdout
+    assert b"INSERT INTO public.messages" in dump
+    yield "pg_dump", dump
+    for path in _files(stack.home / "logs"):
+        yield str(path), path.read_bytes()
+
+
+def _value(client: "redis.Redis", name: bytes) -> object:
+    match client.type(name):
+        case b"string":
+            return client.get(name)
+        case b"hash":
+            return client.hgetall(name)
+        case b"list":
+            return client.lrange(name, 0, -1)
+        case b"set":
+            return client.smembers(name)
+        case b"zset":
+            return client.zrange(name, 0, -1)
+        case b"stream":
+            return client.xrange(name)
+    raise AssertionError(f"a kind of key that is not looked into: {client.type(name)!r}")
+
+
+def _flat(value: object) -> Iterator[bytes]:
+    match value:
+        case bytes():
+            yield value
+        case dict():
+            yield from _flat([*value, *value.values()])
+        case list() | tuple() | set():
+            for one in value:
+                yield from _flat(one)
+
+
+def _libpq(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [Path(where) / name for where, _, names in os.walk(folder) for name in names]
