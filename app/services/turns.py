@@ -59,7 +59,8 @@ def submit(
             return known
         if parent is not None:
             above = tx.get(Message, sessions.parse_id(parent))
-            if above is None or above.session_id != owner.id or above.role != Role.ASSISTANT:
+            # Usually a reply; a prompt where that was stopped or failed before its first word.
+            if above is None or above.session_id != owner.id:
                 raise BadInput("This branch of the conversation is not here any more. Reload the page.")
         prompt = Message(
             id=new_id(),
