@@ -14,6 +14,7 @@ import psycopg2
 import pytest
 
 from app.local import leftovers
+from app.local.supervision import Supervisor
 from tests.local.harness import PATIENCE, Cli, all_gone, terminate, wait_for
 
 #: Seconds within which everything must have stopped.
@@ -104,7 +105,7 @@ def test_what_a_killed_supervisor_left_is_ended_by_the_next_start(cli: Cli) -> N
             process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_foreground_up_takes_everything_along(cli: Cli, number: signal.Signals) -> None:
     up = cli.popen("up")
     wait_for(lambda: leftovers.read(cli.home, leftovers.UP))
@@ -129,13 +130,15 @@ def test_an_up_told_to_stop_while_it_starts_leaves_nothing(cli: Cli) -> None:
 def test_a_crashed_process_is_started_again_and_said_so(cli: Cli) -> None:
     up = cli.popen("up")
     wait_for(lambda: leftovers.read(cli.home, leftovers.UP))
+    supervisor = Supervisor.connect(cli.home)
+    assert supervisor
     for name in ("worker", "redis", "postgres"):
-        pid = cli.status()["processes"][name]["pid"]
+        pid = supervisor.processes()[name].pid
         os.kill(pid, signal.SIGKILL)
 
         def again(name: str = name, pid: int = pid) -> bool:
-            process = cli.status()["processes"][name]
-            return process["state"] == "running" and process["pid"] != pid
+            process = supervisor.processes()[name]
+            return process.state == "running" and process.pid != pid
 
         wait_for(again)
     output = terminate(up)
