@@ -1,0 +1,41 @@
+/** The sign-in form: says at the field what is wrong, and goes on to where the user wanted to be. */
+
+import { $ } from "./browser.js";
+import { request } from "./server.js";
+
+const form = $("login");
+
+/** Only an address of our own: a link that somebody sent must not lead elsewhere after the password. */
+function destination() {
+  const next = new URLSearchParams(location.search).get("next") ?? "/";
+  const url = URL.canParse(next, location.origin) ? new URL(next, location.origin) : null;
+  return url?.origin === location.origin && next.startsWith("/") ? url.pathname + url.search : "/";
+}
+
+function complain(field, message) {
+  $(`${field}-error`).textContent = message;
+  $(field).setAttribute("aria-invalid", String(Boolean(message)));
+  return !message;
+}
+
+form.onsubmit = async (event) => {
+  event.preventDefault();
+  const [name, password] = [$("name"), $("password")];
+  $("login-error").textContent = "";
+  const named = complain("name", name.value.trim() ? "" : "Write your name.");
+  const proved = complain("password", password.value ? "" : "Write your password.");
+  if (!named || !proved) return (named ? password : name).focus();
+  const button = form.querySelector("button");
+  button.disabled = true;
+  try {
+    await request("POST", "/api/login", { name: name.value.trim(), password: password.value });
+    location.replace(destination());
+  } catch (error) {
+    const offline = "The server cannot be reached. Check the connection and try again.";
+    $("login-error").textContent = error instanceof TypeError ? offline : error.message;
+    password.focus();
+    password.select();
+  } finally {
+    button.disabled = false;
+  }
+};
