@@ -5,7 +5,7 @@ from typing import Any
 from app.core import keys, redis
 from app.stream.cursor import Cursor, Gap
 from app.wire import names
-from app.wire.errors import EnvelopeError
+from app.wire.errors import EnvelopeError, EnvelopeForged
 from app.wire.events import unseal
 
 
@@ -16,6 +16,8 @@ def text(turn: str, session: str) -> str:
     for _, fields in entries:
         try:
             event = unseal(fields[b"e"], lambda author: keys.events(author, session))
+            if event.turn != turn:
+                raise EnvelopeForged
             for taken in cursor.take(event):
                 if taken.at is not None:
                     del parts[taken.at :]

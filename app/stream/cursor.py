@@ -28,11 +28,12 @@ class Cursor:
         if self.ended or event.attempt < self.attempt:
             return
         if event.kind is EventKind.STARTED:
-            newer = event.attempt > self.attempt
-            self.attempt = event.attempt
-            if newer:
+            if event.attempt > self.attempt:
+                at = event.at or 0
+                if at > self.have:
+                    raise Gap  # It goes on from a text that the reader has not seen whole.
                 # The attempt takes the reply up here; what an older one wrote after this place no longer counts.
-                self.have = min(self.have, event.at or 0)
+                self.attempt, self.have = event.attempt, at
                 yield event
             return
         if event.kind is not EventKind.DELTA:

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from app.stream.cursor import Cursor, Gap
 from app.stream.hub import LOST, Hub
 from app.wire import names
-from app.wire.errors import EnvelopeError
+from app.wire.errors import EnvelopeError, EnvelopeForged
 from app.wire.events import Event, RingOf, unseal
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,7 @@ class Follower:
                     message = LOST  # Silence and a lost message look the same; reading the stream again tells.
                 if message != LOST:
                     try:
-                        events = self._live(message, cursor)
+                        events = self._live(turn, message, cursor)
                     except Gap:
                         message, events = LOST, []
                     for event in events:
@@ -62,7 +62,7 @@ class Follower:
             for identity, fields in page:
                 cursor.seen = identity.decode()
                 try:
-                    events: list[Event | None] = [*self._opened(fields[b"e"], cursor)]
+                    events: list[Event | None] = [*self._opened(turn, fields[b"e"], cursor)]
                 except Gap:
                     events = [None]
                 for event in events:
@@ -70,21 +70,28 @@ class Follower:
             if len(page) < PAGE:
                 return
 
-    def _live(self, message: bytes, cursor: Cursor) -> list[Event]:
+    def _live(self, turn: str, message: bytes, cursor: Cursor) -> list[Event]:
         identity, _, raw = message.partition(b" ")
         if identity == UNSTORED:
-            return self._opened(raw, cursor)
-        if _place(identity.decode()) <= _place(cursor.seen):
+            return self._opened(turn, raw, cursor)
+        try:
+            place = _place(identity.decode())
+        except ValueError:
+            log.warning("stream.refused", turn=turn, error="not a message of a stream")
             return []
-        events = self._opened(raw, cursor)
+        if place <= _place(cursor.seen):
+            return []
+        events = self._opened(turn, raw, cursor)
         cursor.seen = identity.decode()
         return events
 
-    def _opened(self, raw: bytes, cursor: Cursor) -> list[Event]:
+    def _opened(self, turn: str, raw: bytes, cursor: Cursor) -> list[Event]:
         try:
             event = unseal(raw, self._ring_of)
+            if event.turn != turn:
+                raise EnvelopeForged
         except EnvelopeError as error:
-            log.warning("stream.refused", error=str(error))
+            log.warning("stream.refused", turn=turn, error=str(error))
             return []
         return list(cursor.take(event))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -59,6 +60,8 @@ class Hub:
         self._acknowledged: Final[dict[str, asyncio.Event]] = {}
         self._asked: Final[dict[str, int]] = {}
         """Subscriptions of a channel that Redis has not acknowledged yet; the last one is the one that counts."""
+        self._cut: Final[set[str]] = set()
+        """Channels whose subscription was lost and is not acknowledged again."""
         self._pubsub: Any = None
         self._task: asyncio.Task[None] | None = None
 
@@ -106,16 +109,19 @@ class Hub:
             await getattr(self._pubsub, command)(channel)
 
     async def _run(self) -> None:
-        async for attempt in AsyncRetrying(wait=wait_random_exponential(multiplier=0.1, max=5)):
-            with attempt:
-                try:
-                    await self._connected()
-                except (RedisError, OSError) as error:
-                    log.warning("pubsub.lost", error=str(error))
-                    raise
-                finally:
-                    self._pubsub = None
-                    self._mark_lost()
+        while True:  # Once for each outage, so that the pauses begin small again after each.
+            async for attempt in AsyncRetrying(wait=wait_random_exponential(multiplier=0.1, max=5)):
+                with attempt:
+                    began = time.monotonic()
+                    try:
+                        await self._connected()
+                    except (RedisError, OSError) as error:
+                        log.warning("pubsub.lost", error=str(error))
+                        if time.monotonic() - began < HEALTH_SECONDS:
+                            raise
+                    finally:
+                        self._pubsub = None
+                        self._mark_lost()
 
     async def _connected(self) -> None:
         pubsub = self._redis.pubsub()
@@ -149,16 +155,28 @@ class Hub:
             return
         channel = message["channel"].decode()
         if kind == "subscribe":
-            left = self._asked.pop(channel, 1) - 1
-            if left:
-                self._asked[channel] = left
-            elif channel in self._acknowledged:
-                self._acknowledged[channel].set()
+            self._subscribed_again_or_first(channel)
             return
         for listener in self._listeners.get(channel, ()):
             listener.put(message["data"])
 
+    def _subscribed_again_or_first(self, channel: str) -> None:
+        asked = self._asked.pop(channel, 0)
+        if asked > 1:
+            self._asked[channel] = asked - 1
+            return
+        if channel in self._cut or not asked:
+            # What was published between the loss and this moment nobody has heard. An answer that was not asked for
+            # is the client library's own: it has made a new connection without a word.
+            self._cut.discard(channel)
+            for listener in self._listeners.get(channel, ()):
+                listener.put(LOST)
+        if channel in self._acknowledged:
+            self._acknowledged[channel].set()
+
     def _mark_lost(self) -> None:
+        self._cut.clear()
+        self._cut.update(self._listeners)
         for channel, listeners in self._listeners.items():
             self._acknowledged.setdefault(channel, asyncio.Event()).clear()
             for listener in listeners:

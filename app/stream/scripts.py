@@ -38,8 +38,9 @@ return 'go'
 SEED: Final = """
 -- KEYS: meta, stream   ARGV: attempt, channel, ttl seconds, payload...
 -- Redis lost the turn: the node that writes it, and has the whole text, lays its stream anew from byte 0.
-local fence = redis.call('HGET', KEYS[1], 'fence')
-if fence and tonumber(fence) ~= tonumber(ARGV[1]) then return 'stale' end
+local meta = redis.call('HMGET', KEYS[1], 'fence', 'closed')
+if meta[1] and tonumber(meta[1]) ~= tonumber(ARGV[1]) then return 'stale' end
+if meta[2] then return 'closed' end
 local now = redis.call('TIME')
 redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'begun', ARGV[1], 'seen', now[1] * 1000 + math.floor(now[2] / 1000))
 redis.call('DEL', KEYS[2])

@@ -1,0 +1,141 @@
+"""The one Lua call of a node: what it writes and what it answers, whoever holds the fence."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from app.stream.append import Appender
+from app.stream.scripts import CLOSE
+from app.wire import names
+from app.wire.names import turn_channel, turn_meta, turn_stream
+from app.wire.states import Verdict
+from tests.support.servers import Servers
+
+TURN = "turn"
+
+
+@pytest.fixture
+async def redis(servers: Servers) -> AsyncIterator[Any]:
+    client = Redis.from_url(servers.settings.redis_url)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def appender(redis: Any) -> Appender:
+    return Appender(redis)
+
+
+async def stream(redis: Any) -> list[bytes]:
+    return [fields[b"e"] for _, fields in await redis.xrange(turn_stream(TURN))]
+
+
+async def close(redis: Any, attempt: int = 1) -> bytes:
+    keys = [turn_meta(TURN), turn_stream(TURN)]
+    answer: bytes = await redis.register_script(CLOSE)(keys=keys, args=[attempt, turn_channel(TURN), 9, b"end"])
+    return answer
+
+
+async def test_the_newest_attempt_writes_and_is_heard(redis: Any, appender: Appender) -> None:
+    pubsub = redis.pubsub(ignore_subscribe_messages=True)
+    await pubsub.subscribe(turn_channel(TURN))
+    assert await appender.begin(TURN, 1) is Verdict.GO
+    assert await appender.append(TURN, 1, [b"a", b"b"]) is Verdict.GO
+    assert await stream(redis) == [b"a", b"b"]
+    ids = [identity for identity, _ in await redis.xrange(turn_stream(TURN))]
+    heard = []
+    async with asyncio.timeout(10):
+        while len(heard) < 2:
+            if message := await pubsub.get_message(timeout=1):
+                heard.append(message["data"])
+    assert heard == [ids[0] + b" a", ids[1] + b" b"]
+    await pubsub.aclose()
+
+
+async def test_a_stale_attempt_writes_nothing(redis: Any, appender: Appender) -> None:
+    await appender.begin(TURN, 1)
+    await redis.hset(turn_meta(TURN), "fence", 2)
+    assert await appender.append(TURN, 1, [b"old"]) is Verdict.STALE
+    assert await appender.begin(TURN, 1) is Verdict.STALE
+    assert await appender.seed(TURN, 1, [b"old"]) is Verdict.STALE
+    assert await stream(redis) == []
+    assert await appender.begin(TURN, 2) is Verdict.GO
+
+
+async def test_an_attempt_begins_once(appender: Appender) -> None:
+    assert await appender.begin(TURN, 1) is Verdict.GO
+    assert await appender.begin(TURN, 1) is Verdict.REPEAT
+
+
+async def test_a_stop_is_heard_with_the_text_kept(redis: Any, appender: Appender) -> None:
+    await redis.hset(turn_meta(TURN), mapping={"fence": 1, "stop": 1})
+    assert await appender.begin(TURN, 1) is Verdict.STOP
+    assert await appender.append(TURN, 1, [b"last words"]) is Verdict.STOP
+    assert await stream(redis) == [b"last words"]
+
+
+async def test_a_closed_turn_takes_nothing_more(redis: Any, appender: Appender) -> None:
+    await appender.begin(TURN, 1)
+    assert await close(redis) == b"go"
+    assert await close(redis) == b"closed"
+    assert await appender.append(TURN, 1, [b"late"]) is Verdict.CLOSED
+    assert await appender.begin(TURN, 1) is Verdict.CLOSED
+    assert await stream(redis) == [b"end"]
+
+
+async def test_seeding_never_reopens_a_closed_turn(redis: Any, appender: Appender) -> None:
+    await appender.begin(TURN, 1)
+    await close(redis)
+    assert await appender.seed(TURN, 1, [b"late"]) is Verdict.CLOSED
+    assert await stream(redis) == [b"end"]
+
+
+async def test_a_lost_turn_is_laid_anew(redis: Any, appender: Appender) -> None:
+    await appender.begin(TURN, 1)
+    await appender.append(TURN, 1, [b"a"])
+    await redis.flushall()
+    assert await appender.append(TURN, 1, [b"b"]) is Verdict.UNKNOWN
+    assert await stream(redis) == []
+    assert await appender.seed(TURN, 1, [b"a", b"b"]) is Verdict.GO
+    assert await appender.append(TURN, 1, [b"c"]) is Verdict.GO
+    assert await stream(redis) == [b"a", b"b", b"c"]
+    assert await appender.begin(TURN, 1) is Verdict.REPEAT
+
+
+async def test_a_turn_that_only_waits_again_is_not_appended_to(redis: Any, appender: Appender) -> None:
+    """After a loss the platform may queue the turn anew before its node speaks: the meta is there, the fence is not."""
+    await redis.hset(turn_meta(TURN), mapping={"user": "u", "next": 1})
+    assert await appender.append(TURN, 1, [b"x"]) is Verdict.UNKNOWN
+
+
+async def test_renewing_says_nothing_and_marks_the_life_sign(redis: Any, appender: Appender) -> None:
+    await appender.begin(TURN, 1)
+    await redis.hset(turn_meta(TURN), "seen", 0)
+    assert await appender.append(TURN, 1) is Verdict.GO
+    seconds, _ = await redis.time()
+    assert abs(int(await redis.hget(turn_meta(TURN), "seen")) / 1000 - seconds) < 5
+    assert await stream(redis) == []
+
+
+async def test_a_batch_is_one_round_trip_and_answers_in_order(redis: Any, appender: Appender) -> None:
+    for turn, fence in (("one", 1), ("two", 2)):
+        await redis.hset(turn_meta(turn), "fence", fence)
+    await redis.script_flush()
+    batch = [("one", 1, [b"x"]), ("two", 1, [b"y"]), ("three", 1, [b"z"]), ("two", 2, [])]
+    expected = [Verdict.GO, Verdict.STALE, Verdict.UNKNOWN, Verdict.GO]
+    assert await appender.append_all(batch) == expected
+    assert await appender.append_all(batch) == expected
+    assert await redis.xlen(turn_stream("one")) == 2
+
+
+async def test_everything_runs_out_by_itself(redis: Any, appender: Appender) -> None:
+    await appender.begin(TURN, 1)
+    await appender.append(TURN, 1, [b"x"])
+    for key in (turn_meta(TURN), turn_stream(TURN)):
+        assert 0 < await redis.ttl(key) <= names.STREAM_TTL_SECONDS
+    await close(redis)
+    for key in (turn_meta(TURN), turn_stream(TURN)):
+        assert 0 < await redis.ttl(key) <= 9
