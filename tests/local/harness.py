@@ -40,18 +40,24 @@ class Cli:
     python: str = sys.executable
     user: int | None = None
 
-    def popen(self, verb: str, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+    def popen(self, verb: str, *arguments: str) -> subprocess.Popen[str]:
         command = [self.python, str(HERE / "up.py"), verb, "--home", str(self.home.path), *arguments]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("MEATLIZARD_")}
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(ROOT), *(path for path in sys.path if "site-packages" in path), str(HERE / "old_python")]
         )
         environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-        more = {"env": environment, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} | more
+        somebody_else: dict[str, Any] = {}
         if self.user is not None:
-            more |= {"user": self.user, "group": self.user, "extra_groups": [], "cwd": "/"}
-        started: subprocess.Popen[str] = subprocess.Popen(command, **more)
-        return started
+            somebody_else = {"user": self.user, "group": self.user, "extra_groups": [], "cwd": "/"}
+        return subprocess.Popen(
+            command,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            **somebody_else,
+        )
 
     def run(self, verb: str, *arguments: str, ok: bool = True) -> str:
         process = self.popen(verb, *arguments)
