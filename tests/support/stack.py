@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ class Stack:
 
     home: Path
     environment: dict[str, str]
+    command: list[str] = field(default_factory=lambda: [sys.executable, "-m", "app.cli"])
 
     @classmethod
     def of(cls, home: Path, **settings: str) -> "Stack":
@@ -31,7 +32,7 @@ class Stack:
 
     def run(self, *words: str, check: bool = True, timeout: float = UP_SECONDS) -> subprocess.CompletedProcess[str]:
         """Run a verb in this home."""
-        command = [sys.executable, "-m", "app.cli", *words, "--home", str(self.home)]
+        command = [*self.command, *words, "--home", str(self.home)]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False)
         if check:
             assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}\n{self.logs()}"
