@@ -6,7 +6,7 @@ Why each was chosen, and which hole it closes: docs/decisions/0003-celery-on-red
 from app.wire.names import QUEUE_OF
 
 VISIBILITY_SECONDS = 900
-"""Longer than any task runs, so that the broker never hands out a second copy of one that is still at work."""
+"""Longer than most tasks run; a reply that takes longer is delivered again, and its node refuses the repeat."""
 
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None

@@ -80,8 +80,7 @@ def _send(lease: Lease) -> bool:
             "max_tokens": settings().max_tokens,
             **turn.sampling,
         }
-        waited = (now() - turn.created_at).total_seconds() * 1000
-    job = Job(lease.turn, lease.attempt, lease.session, messages, sampling, prefix, int(waited))
+    job = Job(lease.turn, lease.attempt, lease.session, messages, sampling, prefix, lease.at_ms)
     enqueue_job(lease.node, lease.turn, lease.attempt, job.seal(keys.node(lease.node)))
     return True
 

@@ -58,7 +58,7 @@ while true do
       redis.call('EXPIRE', key, ARGV[1])
       redis.call('SADD', 'ml:leased:' .. node, turn)
       redis.call('ZADD', KEYS[3], ms, turn)
-      return {turn, meta[1], meta[2], node, free[node]}
+      return {turn, meta[1], meta[2], node, free[node], ms}
     end
   end
 end
@@ -112,6 +112,8 @@ class Lease:
     session: str
     node: str
     lane: str
+    at_ms: int = 0
+    """In milliseconds of Redis' clock."""
 
 
 @cache
@@ -132,8 +134,8 @@ def pick() -> Lease | None:
     answer: Any = _script(_PICK)(keys=keys, args=[names.STREAM_TTL_SECONDS])
     if not answer:
         return None
-    turn, attempt, session, node, lane = (part.decode() for part in answer)
-    return Lease(turn, int(attempt), session, node, lane)
+    turn, attempt, session, node, lane = (part.decode() for part in answer[:5])
+    return Lease(turn, int(attempt), session, node, lane, int(answer[5]))
 
 
 def remove(turn: str, user: str) -> bool:

@@ -20,10 +20,14 @@ class Appender:
         self._begin = redis.register_script(scripts.BEGIN)
         self._seed = redis.register_script(scripts.SEED)
 
-    async def begin(self, turn: str, attempt: int) -> Verdict:
-        """Take up an attempt; `repeat` where it was begun before, `stale` where a newer one holds the fence."""
+    async def begin(self, turn: str, attempt: int, leased_ms: int) -> Verdict:
+        """Take up an attempt that was leased at `leased_ms` of Redis' clock.
+
+        `repeat` where it was begun before, `stale` where a newer one holds the fence or the lease is long over.
+        """
         keys, args = _place(turn, attempt)
-        return Verdict(_text(await self._begin(keys=keys, args=args)))
+        more = [leased_ms, names.LEASE_GOOD_SECONDS * 1000]
+        return Verdict(_text(await self._begin(keys=keys, args=[*args, *more])))
 
     async def append(self, turn: str, attempt: int, events: Sequence[bytes] = ()) -> Verdict:
         """Append sealed events of one attempt; with none, only renew its lease."""

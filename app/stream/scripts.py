@@ -22,14 +22,17 @@ return 'go'
 """
 
 BEGIN: Final = """
--- KEYS: meta, stream   ARGV: attempt, channel, ttl seconds
--- A node takes up an attempt: once, and only while it is the newest. A turn that Redis has lost is taken up as it is.
+-- KEYS: meta, stream   ARGV: attempt, channel, ttl seconds, lease's time in ms, ms it is good for
+-- A node takes up an attempt: once, and only while it is the newest. A turn that Redis has lost is taken up as it is,
+-- unless the lease is so old that the turn ended long ago: then the broker has delivered its task once more.
 local meta = redis.call('HMGET', KEYS[1], 'fence', 'stop', 'closed', 'begun')
 if meta[1] and tonumber(meta[1]) ~= tonumber(ARGV[1]) then return 'stale' end
 if meta[3] then return 'closed' end
 if meta[4] and tonumber(meta[4]) >= tonumber(ARGV[1]) then return 'repeat' end
-local now = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'begun', ARGV[1], 'seen', now[1] * 1000 + math.floor(now[2] / 1000))
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if not meta[1] and now - tonumber(ARGV[4]) > tonumber(ARGV[5]) then return 'stale' end
+redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'begun', ARGV[1], 'seen', now)
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 if meta[2] then return 'stop' end
 return 'go'

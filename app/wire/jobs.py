@@ -27,8 +27,8 @@ class Job:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
     """The reply so far, when an earlier attempt wrote some: it is continued, not written again."""
-    queued_ms: int = 0
-    """How long the turn waited before this attempt was sent, in milliseconds."""
+    leased_ms: int = 0
+    """When this attempt was leased, in milliseconds of Redis' clock: the nodes' own clocks may be off."""
     format: int = FORMAT
 
     def seal(self, keys: NodeKeys) -> str:

@@ -33,6 +33,8 @@ QUEUE_OF: Final = {
 # Lifetimes.
 LEASE_SECONDS: Final = 10
 """A queue-lane attempt whose node has said nothing for so long is given to another."""
+LEASE_GOOD_SECONDS: Final = 120
+"""A task that comes to its node later than this after its lease was overtaken by another attempt, or is a ghost."""
 RENEW_SECONDS: Final = 3
 """How often a node renews the leases of turns that have nothing to say: three chances before one runs out."""
 BEAT_SECONDS: Final = 3

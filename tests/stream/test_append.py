@@ -1,6 +1,7 @@
 """The one Lua call of a node: what it writes and what it answers, whoever holds the fence."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from app.wire.states import Verdict
 from tests.support.servers import Servers
 
 TURN = "turn"
+NOW = int(time.time() * 1000)
+"""When the lease was made; Redis runs on this machine, so its clock is ours."""
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ async def close(redis: Any, attempt: int = 1) -> bytes:
 async def test_the_newest_attempt_writes_and_is_heard(redis: Any, appender: Appender) -> None:
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     await pubsub.subscribe(turn_channel(TURN))
-    assert await appender.begin(TURN, 1) is Verdict.GO
+    assert await appender.begin(TURN, 1, NOW) is Verdict.GO
     assert await appender.append(TURN, 1, [b"a", b"b"]) is Verdict.GO
     assert await stream(redis) == [b"a", b"b"]
     ids = [identity for identity, _ in await redis.xrange(turn_stream(TURN))]
@@ -55,46 +58,55 @@ async def test_the_newest_attempt_writes_and_is_heard(redis: Any, appender: Appe
     await pubsub.aclose()
 
 
+async def test_a_ghost_of_a_turn_that_ended_long_ago_is_refused(redis: Any, appender: Appender) -> None:
+    """The broker hands a task out again when nobody acknowledged it for a quarter of an hour."""
+    leased = NOW - names.LEASE_GOOD_SECONDS * 1000 - 1
+    assert await appender.begin(TURN, 1, leased) is Verdict.STALE
+    assert not await redis.exists(turn_meta(TURN))
+    # One that Redis has lost a moment ago is taken up all the same.
+    assert await appender.begin(TURN, 1, NOW) is Verdict.GO
+
+
 async def test_a_stale_attempt_writes_nothing(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1)
+    await appender.begin(TURN, 1, NOW)
     await redis.hset(turn_meta(TURN), "fence", 2)
     assert await appender.append(TURN, 1, [b"old"]) is Verdict.STALE
-    assert await appender.begin(TURN, 1) is Verdict.STALE
+    assert await appender.begin(TURN, 1, NOW) is Verdict.STALE
     assert await appender.seed(TURN, 1, [b"old"]) is Verdict.STALE
     assert await stream(redis) == []
-    assert await appender.begin(TURN, 2) is Verdict.GO
+    assert await appender.begin(TURN, 2, NOW) is Verdict.GO
 
 
 async def test_an_attempt_begins_once(appender: Appender) -> None:
-    assert await appender.begin(TURN, 1) is Verdict.GO
-    assert await appender.begin(TURN, 1) is Verdict.REPEAT
+    assert await appender.begin(TURN, 1, NOW) is Verdict.GO
+    assert await appender.begin(TURN, 1, NOW) is Verdict.REPEAT
 
 
 async def test_a_stop_is_heard_with_the_text_kept(redis: Any, appender: Appender) -> None:
     await redis.hset(turn_meta(TURN), mapping={"fence": 1, "stop": 1})
-    assert await appender.begin(TURN, 1) is Verdict.STOP
+    assert await appender.begin(TURN, 1, NOW) is Verdict.STOP
     assert await appender.append(TURN, 1, [b"last words"]) is Verdict.STOP
     assert await stream(redis) == [b"last words"]
 
 
 async def test_a_closed_turn_takes_nothing_more(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1)
+    await appender.begin(TURN, 1, NOW)
     assert await close(redis) == b"go"
     assert await close(redis) == b"closed"
     assert await appender.append(TURN, 1, [b"late"]) is Verdict.CLOSED
-    assert await appender.begin(TURN, 1) is Verdict.CLOSED
+    assert await appender.begin(TURN, 1, NOW) is Verdict.CLOSED
     assert await stream(redis) == [b"end"]
 
 
 async def test_seeding_never_reopens_a_closed_turn(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1)
+    await appender.begin(TURN, 1, NOW)
     await close(redis)
     assert await appender.seed(TURN, 1, [b"late"]) is Verdict.CLOSED
     assert await stream(redis) == [b"end"]
 
 
 async def test_a_lost_turn_is_laid_anew(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1)
+    await appender.begin(TURN, 1, NOW)
     await appender.append(TURN, 1, [b"a"])
     await redis.flushall()
     assert await appender.append(TURN, 1, [b"b"]) is Verdict.UNKNOWN
@@ -102,7 +114,7 @@ async def test_a_lost_turn_is_laid_anew(redis: Any, appender: Appender) -> None:
     assert await appender.seed(TURN, 1, [b"a", b"b"]) is Verdict.GO
     assert await appender.append(TURN, 1, [b"c"]) is Verdict.GO
     assert await stream(redis) == [b"a", b"b", b"c"]
-    assert await appender.begin(TURN, 1) is Verdict.REPEAT
+    assert await appender.begin(TURN, 1, NOW) is Verdict.REPEAT
 
 
 async def test_a_turn_that_only_waits_again_is_not_appended_to(redis: Any, appender: Appender) -> None:
@@ -112,7 +124,7 @@ async def test_a_turn_that_only_waits_again_is_not_appended_to(redis: Any, appen
 
 
 async def test_renewing_says_nothing_and_marks_the_life_sign(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1)
+    await appender.begin(TURN, 1, NOW)
     await redis.hset(turn_meta(TURN), "seen", 0)
     assert await appender.append(TURN, 1) is Verdict.GO
     seconds, _ = await redis.time()
@@ -132,7 +144,7 @@ async def test_a_batch_is_one_round_trip_and_answers_in_order(redis: Any, append
 
 
 async def test_everything_runs_out_by_itself(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1)
+    await appender.begin(TURN, 1, NOW)
     await appender.append(TURN, 1, [b"x"])
     for key in (turn_meta(TURN), turn_stream(TURN)):
         assert 0 < await redis.ttl(key) <= names.STREAM_TTL_SECONDS

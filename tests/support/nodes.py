@@ -57,7 +57,7 @@ class Writing:
 
     async def begin(self) -> Verdict:
         """Take the attempt up and announce it."""
-        verdict = await self.node.appender.begin(self.job.turn, self.job.attempt)
+        verdict = await self.node.appender.begin(self.job.turn, self.job.attempt, self.job.leased_ms)
         self.reply.start(0)
         await self.node.writer.flush()
         return verdict

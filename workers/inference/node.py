@@ -134,7 +134,7 @@ class Node:
         except EnvelopeError as error:
             log.warning("job.refused", turn=turn, attempt=number, error=str(error))
             return
-        verdict = await self._appender.begin(turn, number)
+        verdict = await self._appender.begin(turn, number, job.leased_ms)
         if verdict not in (Verdict.GO, Verdict.STOP):
             log.info("job.dropped", turn=turn, attempt=number, why=verdict)
             return
