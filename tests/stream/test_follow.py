@@ -1,6 +1,7 @@
 """Following a turn: what is missing first, then live, over gaps, cut connections and a Redis that forgot all."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -43,7 +44,7 @@ class Stage:
         return self.reply
 
     async def begin(self) -> None:
-        assert await self.appender.begin(TURN, self.reply.attempt) is Verdict.GO
+        assert await self.appender.begin(TURN, self.reply.attempt, int(time.time() * 1000)) is Verdict.GO
         self.reply.start(0)
         await self.writer.flush()
 
