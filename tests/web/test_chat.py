@@ -73,7 +73,8 @@ async def test_resume_after_the_end_tells_the_end(site: Site, ada: Member, node:
         await page.hear("done")
     async with site.page(ada, session) as page:
         await page.resume(turn, b"".join(piece.encode() for piece in REPLY[:2]))
-        done = await page.next()
+        rest, done = await page.next(), await page.next()
+        assert (rest["event"], rest["text"]) == ("delta", "".join(REPLY[2:]))
         assert (done["event"], done["text"]) == ("done", "".join(REPLY))
 
 
