@@ -31,9 +31,10 @@ def _fernet(key: bytes) -> Fernet:
     return Fernet(base64.urlsafe_b64encode(key))
 
 
-def _pad(data: bytes) -> bytes:
+def _pad(data: bytes, limit: int | None) -> bytes:
     bucket = 64 if len(data) < 256 else 256 if len(data) < 4096 else 1024
-    return data + b"\x80" + bytes(-(len(data) + 1) % bucket)
+    length = len(data) + 1 + -(len(data) + 1) % bucket
+    return (data + b"\x80").ljust(length if limit is None else max(len(data) + 1, min(length, limit)), b"\0")
 
 
 def _unpad(data: bytes) -> bytes:
@@ -76,12 +77,18 @@ class Ring:
         """Return the ring for a narrower purpose; nobody who holds it can get back to this one."""
         return Ring(tuple(_derive(key, info) for key in self.keys))
 
-    def seal(self, data: bytes) -> bytes:
-        """Return `data` sealed; its length shows only as a multiple of 64, 256 or 1024 bytes."""
-        return VERSION + _fernet(self.keys[0]).encrypt(_pad(data))
+    def seal(self, data: bytes, limit: int | None = None) -> bytes:
+        """Return `data` sealed; its length shows only as a multiple of 64, 256 or 1024 bytes.
 
-    def open(self, envelope: bytes, max_age: float | None = None) -> bytes:
-        """Return what was sealed, or raise EnvelopeForged, or EnvelopeTooOld where it is over `max_age` seconds old."""
+        `limit` is the most bytes that padding may fill up to, where the envelope has to fit somewhere.
+        """
+        return VERSION + _fernet(self.keys[0]).encrypt(_pad(data, limit))
+
+    def open(self, envelope: bytes, max_age: float | None = None, skew: float = CLOCK_SKEW_SECONDS) -> bytes:
+        """Return what was sealed, or raise EnvelopeForged, or EnvelopeTooOld where it is over `max_age` seconds old.
+
+        `skew` is how far, in seconds, the sealer's clock may be ahead of ours.
+        """
         if envelope[:1] != VERSION:
             raise EnvelopeForged
         token = envelope[1:]
@@ -93,7 +100,7 @@ class Ring:
                 continue
             if max_age is not None:
                 age = time.time() - fernet.extract_timestamp(token)
-                if not -CLOCK_SKEW_SECONDS <= age <= max_age:
+                if not -skew <= age <= max_age:
                     raise EnvelopeTooOld
             return _unpad(data)
         raise EnvelopeForged
