@@ -39,7 +39,7 @@ class Outbox {
 }
 
 export class Chat {
-  /** `page` draws: show(chat), touch(node), restore(text), notice(words), connection(state), made(id), titled(id, title), gone(). */
+  /** `page` draws: show(chat), touch(node), restore(text), notice(words), connection(state), made(id), titled(id, title), used(id), gone(). */
   constructor(keep, page) {
     this.page = page;
     this.outbox = new Outbox(keep);
@@ -199,7 +199,7 @@ export class Chat {
         if (tree !== this.tree) return;
         this.session = id;
         this.outbox.put({ ...item, session: id });
-        this.page.made(id, item.text);
+        this.page.made(id);
         this.connect();
         return;
       } catch (error) {
@@ -285,6 +285,7 @@ export class Chat {
     const words = text ?? item?.text ?? this.tree.get(message)?.text;
     const prompt = this.tree.add({ id: message, parent, role: "user", text: words, html, pending: undefined });
     if (title) this.page.titled(this.session, title);
+    this.page.used(this.session);
     if (this.replies.has(turn) || this.tree.of(message).some((child) => this.tree.get(child).turn === turn)) {
       return this.page.show(this); // We knew: the same prompt, sent or told twice.
     }
@@ -311,13 +312,7 @@ export class Chat {
 
   advance(event) {
     const reply = this.replies.get(event.turn);
-    if (!reply) {
-      // A turn of another page that we were not told of, unless its message is here already.
-      const known = [...this.tree.nodes.values()].some((node) => node.turn === event.turn);
-      if (known || this.loading || this.asked.has(event.turn)) return undefined;
-      this.asked.set(event.turn, { at: 0, when: performance.now() });
-      return this.load().then(() => this.replies.has(event.turn) && this.catchUp());
-    }
+    if (!reply) return this.fetchUnknown(event.turn);
     const outcome = reply.take(event);
     if (outcome === "gap") this.fill(reply);
     if (outcome === "same") return undefined;
@@ -326,6 +321,17 @@ export class Chat {
     this.lookWhoAnswers(reply);
     this.page.touch(node);
     return undefined;
+  }
+
+  /** A turn that we were not told of: of another page, or begun while we loaded; unless its reply is kept already. */
+  async fetchUnknown(turn) {
+    const { tree } = this;
+    if (this.asked.has(turn)) return;
+    this.asked.set(turn, { at: 0, when: performance.now() });
+    await this.loading;
+    if (tree !== this.tree || [...tree.nodes.values()].some((node) => node.turn === turn && !this.replies.has(turn))) return;
+    if (!this.replies.has(turn)) await this.load();
+    if (tree === this.tree) this.catchUp();
   }
 
   /** Asks for what is missing, once for each place, and again only if no answer came for a while. */

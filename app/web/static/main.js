@@ -45,8 +45,12 @@ const page = {
   },
 
   titled(id, title) {
-    if (title && title !== sessions.titleOf(id)) sessions.touch(id, title);
+    if (title) sessions.name(id, title);
     heading();
+  },
+
+  used(id) {
+    sessions.touch(id);
   },
 
   gone() {
@@ -123,7 +127,9 @@ $("logout")?.addEventListener("click", async () => {
   keep.clear();
   signIn();
 });
-for (const example of document.querySelectorAll(".example")) example.onclick = () => send(example.textContent);
+for (const example of document.querySelectorAll(".example")) {
+  example.addEventListener("click", () => send(example.textContent));
+}
 
 addEventListener("popstate", () => open(location.pathname.match(/^\/s\/([^/]+)/)?.[1] ?? null, null));
 addEventListener("keydown", (event) => {

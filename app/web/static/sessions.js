@@ -15,10 +15,12 @@ function group(time) {
 }
 
 export class Sessions {
-  /** `open(id | null)` shows a session or a new one; `removed(id)` and `renamed(id, title)` say what happened here. */
+  /** `open(id | null)` shows a session or a new one; `renamed()`, `removed(id)` and `trouble(error)` say what happened here. */
   constructor(handlers) {
     this.handlers = handlers;
     this.list = [];
+    this.changes = 0;
+    this.titles = new Map();
     this.current = null;
     this.renaming = null;
     this.drawer = matchMedia("(max-width: 760px)");
@@ -26,23 +28,45 @@ export class Sessions {
     for (const id of ["new", "new-phone"]) $(id).onclick = (event) => this.go(event, null);
     $("open-side").onclick = () => this.toggle(true);
     $("close-side").onclick = $("shade").onclick = () => this.toggle(false);
-    $("side").onkeydown = ({ key }) => key === "Escape" && this.drawer.matches && this.toggle(false);
+    $("side").addEventListener("keydown", ({ key }) => {
+      if (key === "Escape" && this.drawer.matches) this.toggle(false);
+    });
     this.drawer.onchange = () => this.toggle(false);
     this.toggle(false);
   }
 
   async refresh() {
-    const { sessions } = await request("GET", "/api/sessions");
-    this.list = sessions;
+    for (let changes = -1; changes !== this.changes; ) {
+      changes = this.changes; // An answer from before something changed here is out of date.
+      this.list = (await request("GET", "/api/sessions")).sessions;
+    }
     this.draw();
   }
 
-  /** A session was made, used or named: it comes first. */
-  touch(id, title) {
-    const found = this.list.find((session) => session.id === id) ?? { id, title: "" };
-    this.list = [found, ...this.list.filter((session) => session.id !== id)];
-    Object.assign(found, { updated_at: new Date().toISOString() }, title ? { title } : {});
+  find(id) {
+    return this.list.find((session) => session.id === id);
+  }
+
+  change(list) {
+    this.list = list;
+    this.changes += 1;
     this.draw();
+  }
+
+  /** A session was made or used: it comes first. */
+  touch(id) {
+    const found = this.find(id) ?? { id, title: this.titles.get(id) };
+    found.updated_at = new Date().toISOString();
+    this.change([found, ...this.list.filter((session) => session !== found)]);
+  }
+
+  /** We learnt what a session is called. */
+  name(id, title) {
+    this.titles.set(id, title);
+    const found = this.find(id);
+    if (!found || found.title === title) return;
+    found.title = title;
+    this.change(this.list);
   }
 
   select(id) {
@@ -51,7 +75,7 @@ export class Sessions {
   }
 
   titleOf(id) {
-    return name(this.list.find((session) => session.id === id) ?? {});
+    return name({ title: this.find(id)?.title || this.titles.get(id) });
   }
 
   /** Leaves links to the browser when they are opened in another tab. */
@@ -108,8 +132,8 @@ export class Sessions {
       if (save && title && title !== session.title) {
         try {
           await request("PATCH", `/api/sessions/${session.id}`, { title });
-          session.title = title;
-          this.handlers.renamed(session.id, title);
+          this.name(session.id, title);
+          this.handlers.renamed();
         } catch (error) {
           this.handlers.trouble(error);
         }
@@ -139,8 +163,7 @@ export class Sessions {
     } catch (error) {
       if (error.status !== 404) return this.handlers.trouble(error);
     }
-    this.list = this.list.filter((one) => one.id !== session.id);
-    this.draw();
+    this.change(this.list.filter((one) => one.id !== session.id));
     this.handlers.removed(session.id);
   }
 }

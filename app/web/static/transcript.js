@@ -20,7 +20,7 @@ class Content {
 
   /** Shows finished HTML as a whole. */
   html(html) {
-    this.draw({ blocks: [{ html }], tail: "", tailAt: 0, cuts: 0, finished: true });
+    this.draw({ blocks: [{ html }], tail: "", tailAt: 0, cuts: "whole", finished: true });
   }
 
   draw({ blocks, tail, tailAt, cuts, finished }) {
@@ -46,6 +46,7 @@ class Content {
       this.text.data = "";
       this.label.textContent = fence?.[2] ? fence[1].trim().split(/\s/)[0] : "";
       this.tail.classList.toggle("code", Boolean(fence));
+      this.tail.classList.toggle("grid", tail[lead] === "|");
     }
     if (tail.length > this.drawn) this.text.appendData(tail.slice(this.drawn));
     this.drawn = Math.max(this.drawn, tail.length);
