@@ -10,7 +10,7 @@ from typing import Any
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from app.local import http_probe, leftovers, model, node, postgres, s3, settings, valkey
+from app.local import engine, http_probe, leftovers, model, node, postgres, s3, settings, valkey
 from app.local.errors import AlreadyStarting, ServerDown, ServerFailed
 from app.local.home import Home, explain
 from app.local.logtail import last_line
@@ -75,6 +75,7 @@ def start(home: Home, wanted: Wanted, attached: bool, progress: Progress, parts:
     try:
         with progress.step("Checking folder, ports and model"):
             stack_settings = settings.prepare(home, wanted.port, held)
+            engine.check()
             found = _model(home, progress)
             node_names = node.names(wanted.nodes)
             for name in node_names:
