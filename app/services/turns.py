@@ -17,7 +17,7 @@ from app.core.db import transaction
 from app.core.models import Message, Session, Turn, new_id, now
 from app.services import dispatch, events, markdown, queue, replay, sessions
 from app.wire import names
-from app.wire.errors import BadInput, Busy, MeatLizardError, NotFound, PromptTooLong
+from app.wire.errors import BadInput, Busy, EnvelopeForged, MeatLizardError, NotFound, PromptTooLong
 from app.wire.jobs import Outcome
 from app.wire.states import Door, EventKind, Role, TurnState
 
@@ -189,6 +189,8 @@ def finish(turn: str, attempt: int, node: str, envelope: str) -> bool:
         if row is None:  # Deleted with its session while the node was writing.
             queue.forget(turn, attempt)
             return False
+        if row.attempt == attempt and row.node != node:
+            raise EnvelopeForged  # A node that can seal as itself, but was not the one that was asked.
         session = str(row.session_id)
     outcome = Outcome.open(envelope, keys.node(node), session, turn, attempt)
     if outcome.state == TurnState.FAILED and outcome.retriable and again(turn, attempt, outcome.reason or LOST_REASON):

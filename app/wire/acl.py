@@ -17,16 +17,26 @@ def unacked_keys(node: str) -> dict[str, str]:
 def node_acl(node: str, password_sha256: str) -> str:
     """Return the line of an ACL file for `node`, whose password is given as a hex SHA-256."""
     queue = names.inference_queue(node)
-    # A node may put tasks onto `turns` but not read or empty it; bindings are read and made by every Celery process.
     keys = [
         f"~{queue}",
         *(f"~{key}" for key in unacked_keys(node).values()),
-        "~_kombu.binding*",
+        *(f"~{key}" for key in _bindings(queue)),
         f"~{names.node_key(node)}",
         "~ml:turn:*",
         "~ml:stream:*",
-        f"%W~{names.TURNS}",
     ]
     channels = [f"&{names.node_control(node)}", "&ml:hub", "&ml:events:*", "&/*.celeryev/*"]
-    commands = "-@all +@read +@write +@pubsub +@connection +@transaction +@scripting +info +time -@dangerous -@admin +info"
-    return f"user {node_user(node)} on #{password_sha256} {' '.join(keys)} resetchannels {' '.join(channels)} {commands}"
+    # What would show the names of foreign keys and channels, or harm others without naming a key, is taken out again.
+    commands = (
+        "-@all +@read +@write +@pubsub +@connection +@transaction +eval +evalsha +script|load +script|exists +time "
+        "-@dangerous -@admin -scan -randomkey -dbsize -pubsub -function +info"
+    )
+    # It puts tasks onto `turns`, whose length kombu asks for first, and does nothing else there.
+    hand_in = f"(-@all +lpush +llen +sadd +smembers {' '.join(f'~{key}' for key in (names.TURNS, *_bindings(names.TURNS)))})"
+    rights = f"{' '.join(keys)} resetchannels {' '.join(channels)} {commands} {hand_in}"
+    return f"user {node_user(node)} on #{password_sha256} {rights}"
+
+
+def _bindings(queue: str) -> tuple[str, str]:
+    # Where kombu keeps which queues an exchange leads to; each of ours has the name of its only queue.
+    return f"_kombu.binding.{queue}", f"_kombu.binding_permanent.{queue}"

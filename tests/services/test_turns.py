@@ -1,0 +1,372 @@
+"""A turn's life on real servers: taken in once, ended once, whoever comes late, twice or with forged words."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import func, select
+
+from app.core import redis
+from app.core.config import settings
+from app.core.db import transaction
+from app.core.models import Message, Session, Turn
+from app.services import queue, sessions, turns
+from app.wire import names
+from app.wire.errors import BadInput, Busy, EnvelopeError, NotFound, PromptTooLong
+from app.wire.states import Door, TurnState
+from tests.support import nodes, tasks
+from tests.support.people import Member
+
+
+def row(turn: str) -> Turn:
+    with transaction() as tx:
+        return tx.get_one(Turn, UUID(turn))
+
+
+def count(table: type[Turn] | type[Message] | type[Session]) -> int:
+    with transaction() as tx:
+        return tx.scalar(select(func.count()).select_from(table)) or 0
+
+
+def at_once(work: Callable[[int], object], times: int) -> list[object]:
+    """Run it in threads that begin at the same moment; an error stands in the place of its answer."""
+    together = threading.Barrier(times)
+
+    def run(number: int) -> object:
+        together.wait(10)
+        try:
+            return work(number)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(times) as pool:
+        return list(pool.map(run, range(times)))
+
+
+def test_the_same_prompt_twice_is_one_turn(ada: Member) -> None:
+    session, identity = ada.session(), str(uuid4())
+    first = turns.submit(ada.id, session, identity, "Hello?", None, Door.WEB)
+    second = turns.submit(ada.id, session, identity, "Hello again?", None, Door.WEB)
+    assert (second.turn, second.message, second.text) == (first.turn, first.message, "Hello?")
+    assert (count(Turn), count(Message)) == (1, 1)
+
+
+def test_the_same_prompt_from_everywhere_at_once_is_one_turn(ada: Member) -> None:
+    session, identity = ada.session(), str(uuid4())
+    answers = at_once(lambda _: turns.submit(ada.id, session, identity, "Hello?", None, Door.WEB), 6)
+    accepted = [answer for answer in answers if isinstance(answer, turns.Accepted)]
+    assert len({answer.turn for answer in accepted}) == 1
+    assert all(isinstance(answer, turns.Accepted | Busy) for answer in answers), answers
+    assert (count(Turn), count(Message)) == (1, 1)
+    assert queue.waiting() == [accepted[0].turn]
+
+
+def test_the_same_id_in_two_sessions_is_two_turns(ada: Member) -> None:
+    identity = str(uuid4())
+    made = {turns.submit(ada.id, ada.session(), identity, "Hello?", None, Door.WEB).turn for _ in range(2)}
+    assert len(made) == 2
+
+
+@pytest.mark.parametrize("identity", ["", "x", "no uuid at all", "0" * 31, "g" * 32])
+def test_a_prompt_needs_an_id(ada: Member, identity: str) -> None:
+    with pytest.raises(BadInput):
+        turns.submit(ada.id, ada.session(), identity, "Hello?", None, Door.WEB)
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("plain", "plain"),
+        (" spaces stay ", " spaces stay "),
+        ("nul\0byte", "nulbyte"),
+        ("lone \ud800 surrogate \udfff", "lone ? surrogate ?"),
+        ("emoji 👩‍👩‍👧 flag 🏳️‍🌈", "emoji 👩‍👩‍👧 flag 🏳️‍🌈"),
+        ("שלום \u202e evil", "שלום \u202e evil"),
+        ("<script>alert(1)</script>", "<script>alert(1)</script>"),
+    ],
+)
+def test_what_is_typed_is_kept_as_text(ada: Member, words: str, kept: str) -> None:
+    session = ada.session()
+    accepted = ada.ask(session, words)
+    assert accepted.text == kept
+    assert "<script" not in accepted.html
+    assert sessions.show(session, ada.id).messages[0]["text"] == kept
+
+
+@pytest.mark.parametrize("words", ["", " ", "\n\t ", "\0", "\0\0 \0"])
+def test_nothing_is_no_prompt(ada: Member, words: str) -> None:
+    with pytest.raises(BadInput):
+        ada.ask(ada.session(), words)
+    assert count(Turn) == 0
+
+
+def test_too_much_is_refused_with_the_limit(ada: Member) -> None:
+    limit = settings().prompt_limit
+    session = ada.session()
+    with pytest.raises(PromptTooLong, match=f"{limit:,}"):
+        ada.ask(session, "x" * (limit + 1))
+    with pytest.raises(PromptTooLong):
+        ada.ask(session, "x" * 1_000_000)
+    assert ada.ask(session, "é" * limit).turn
+
+
+def test_nobody_waits_with_more_than_the_limit(ada: Member, bob: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEATLIZARD_WAITING_LIMIT", "3")
+    settings.cache_clear()
+    session = ada.session()
+    asked = [ada.ask(session) for _ in range(3)]
+    with pytest.raises(Busy, match="3"):
+        ada.ask(session)
+    assert count(Message) == 3, "the refused prompt left nothing behind"
+    bob.ask(bob.session())
+    turns.stop(asked[0].turn, ada.id)
+    assert ada.ask(session).turn
+
+
+def test_a_parent_is_a_message_of_the_same_session(ada: Member) -> None:
+    nodes.ready()
+    session, other = ada.session(), ada.session()
+    prompt = ada.ask(session)
+    nodes.finish(nodes.jobs()[0])
+    reply = sessions.show(session, ada.id).messages[1]["id"]
+    with pytest.raises(BadInput):
+        ada.ask(session, parent=str(uuid4()))
+    for foreign in (reply, prompt.message):
+        with pytest.raises(BadInput):
+            ada.ask(other, parent=foreign)
+    with pytest.raises(NotFound):
+        ada.ask(session, parent="nonsense")
+    assert ada.ask(session, parent=reply).parent == reply
+
+
+def test_an_edited_prompt_begins_a_branch(ada: Member) -> None:
+    nodes.ready()
+    session = ada.session()
+    ada.ask(session, "Root")
+    nodes.finish(nodes.jobs()[0], "Reply")
+    reply = sessions.show(session, ada.id).messages[1]["id"]
+    for words in ("One way", "The other way"):
+        ada.ask(session, words, reply)
+    said = [[message["content"] for message in job.messages[1:]] for job in nodes.jobs()]
+    assert said == [["Root", "Reply", "One way"], ["Root", "Reply", "The other way"]]
+
+
+def test_finishing_twice_changes_nothing(ada: Member) -> None:
+    nodes.ready()
+    session = ada.session()
+    turn = ada.ask(session).turn
+    [job] = nodes.jobs()
+    assert nodes.finish(job, "First.")
+    assert not nodes.finish(job, "Second.")
+    assert not nodes.finish(job, "", TurnState.FAILED, reason="late", retriable=True)
+    assert turns.reply(turn) == "First."
+    assert row(turn).state == TurnState.DONE
+    assert redis.client().xlen(names.turn_stream(turn)) == 1
+    assert len(tasks.lying(redis.client(), names.METRICS)) == 1
+
+
+def test_finishing_from_everywhere_at_once_counts_once(ada: Member) -> None:
+    nodes.ready()
+    session = ada.session()
+    turn = ada.ask(session).turn
+    [job] = nodes.jobs()
+    answers = at_once(lambda number: nodes.finish(job, f"Text {number}."), 6)
+    assert answers.count(True) == 1
+    assert turns.reply(turn) == f"Text {answers.index(True)}."
+    assert count(Message) == 2
+
+
+def test_an_older_attempt_ends_nothing(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [old] = nodes.jobs()
+    assert turns.again(turn, 1, "its node fell silent")
+    [new] = nodes.jobs()
+    assert new.attempt == 2
+    assert not nodes.finish(old, "Old.")
+    assert row(turn).state == TurnState.RUNNING
+    assert nodes.finish(new, "New.")
+    assert turns.reply(turn) == "New."
+
+
+def test_words_that_another_node_sealed_are_refused(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [job] = nodes.jobs()
+    for forged in (
+        lambda: turns.finish(turn, 1, "home", nodes.outcome(job, node="away")),
+        lambda: turns.finish(turn, 2, "home", nodes.outcome(job)),
+        lambda: turns.finish(turn, 1, "home", "1garbage"),
+    ):
+        with pytest.raises(EnvelopeError):
+            forged()
+    assert row(turn).state == TurnState.RUNNING
+
+
+def test_a_node_that_was_not_asked_ends_nothing(ada: Member) -> None:
+    """It can seal as itself, but the attempt is another node's."""
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [job] = nodes.jobs()
+    with pytest.raises(EnvelopeError):
+        turns.finish(turn, 1, "away", nodes.outcome(job, "Mine.", node="away"))
+    assert row(turn).state == TurnState.RUNNING
+
+
+def test_three_attempts_then_a_reason(ada: Member) -> None:
+    nodes.ready()
+    session = ada.session()
+    turn = ada.ask(session).turn
+    for attempt in range(1, names.MAX_ATTEMPTS + 1):
+        [job] = nodes.jobs()
+        assert job.attempt == attempt
+        nodes.finish(job, "half", TurnState.FAILED, reason=f"crash {attempt}", retriable=True)
+    assert nodes.jobs() == []
+    assert row(turn).state == TurnState.FAILED
+    [shown] = [message for message in sessions.show(session, ada.id).messages if message["role"] == "assistant"]
+    assert (shown["state"], shown["reason"], shown["text"]) == ("failed", "crash 3", "half")
+    assert redis.client().scard(names.node_leases("home")) == 0
+
+
+def test_a_request_that_cannot_succeed_is_not_tried_again(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    nodes.finish(nodes.jobs()[0], "", TurnState.FAILED, reason="The prompt is too long for this model.")
+    assert (row(turn).state, row(turn).attempt) == (TurnState.FAILED, 1)
+
+
+def test_a_stopped_turn_is_not_tried_again(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [job] = nodes.jobs()
+    turns.stop(turn, ada.id)
+    nodes.finish(job, "so far", TurnState.FAILED, reason="moved", retriable=True)
+    assert row(turn).state == TurnState.CANCELLED
+    assert turns.reply(turn) == "so far"
+
+
+def test_stopping_what_waits_ends_it_at_once(ada: Member) -> None:
+    turn = ada.ask(ada.session()).turn
+    turns.stop(turn, ada.id)
+    assert row(turn).state == TurnState.CANCELLED
+    assert queue.waiting() == []
+    turns.stop(turn, ada.id)
+    nodes.ready()
+    assert turns.dispatch.dispatch() == 0
+
+
+def test_stop_beside_finish_leaves_one_end(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [job] = nodes.jobs()
+    at_once(lambda number: nodes.finish(job) if number else turns.stop(turn, ada.id), 2)
+    assert row(turn).state == TurnState.DONE
+    assert redis.client().scard(names.node_leases("home")) == 0
+
+
+def test_retry_answers_the_same_prompt_in_a_turn_of_its_own(ada: Member) -> None:
+    nodes.ready()
+    session = ada.session()
+    first = ada.ask(session)
+    with pytest.raises(BadInput):
+        turns.retry(ada.id, session, str(uuid4()), first.turn, Door.WEB)
+    nodes.finish(nodes.jobs()[0])
+    identity = str(uuid4())
+    again = turns.retry(ada.id, session, identity, first.turn, Door.WEB)
+    assert turns.retry(ada.id, session, identity, first.turn, Door.WEB).turn == again.turn
+    assert (again.message, again.turn == first.turn) == (first.message, False)
+    nodes.finish(nodes.jobs()[0], "Otherwise.")
+    assert [message["parent"] for message in sessions.show(session, ada.id).messages] == [None, first.message, first.message]
+
+
+def test_everything_asks_whose_it_is(ada: Member, bob: Member) -> None:
+    session = ada.session()
+    turn = ada.ask(session).turn
+    stranger = bob.id
+    for attempt in (
+        lambda: bob.ask(session),
+        lambda: turns.retry(stranger, session, str(uuid4()), turn, Door.WEB),
+        lambda: turns.retry(stranger, bob.session(), str(uuid4()), turn, Door.WEB),
+        lambda: turns.stop(turn, stranger),
+        lambda: turns.owned(turn, stranger, session),
+        lambda: turns.owned(turn, ada.id, ada.session()),
+        lambda: sessions.show(session, stranger),
+        lambda: sessions.check(session, stranger),
+        lambda: sessions.rename(session, stranger, "Mine"),
+        lambda: sessions.remove(session, stranger),
+        lambda: sessions.unfinished(session, stranger),
+        lambda: sessions.show("nonsense", ada.id),
+        lambda: sessions.show(str(uuid4()), ada.id),
+    ):
+        with pytest.raises(NotFound):
+            attempt()
+    assert sessions.listed(stranger) == [] or session not in [one.id for one in sessions.listed(stranger)]
+    assert row(turn).state == TurnState.QUEUED
+    assert sessions.show(session, ada.id).title != "Mine"
+
+
+def test_a_deleted_session_takes_its_turns_along(ada: Member) -> None:
+    nodes.ready(slots=1)
+    session = ada.session()
+    running, waiting = ada.ask(session).turn, ada.ask(session).turn
+    [job] = nodes.jobs()
+    sessions.remove(session, ada.id)
+    assert (count(Turn), count(Message), count(Session)) == (0, 0, 0)
+    assert not nodes.finish(job)
+    assert redis.client().scard(names.node_leases("home")) == 0
+    turns.dispatch.dispatch()
+    assert nodes.jobs() == []
+    assert queue.waiting() == []
+    assert running != waiting
+    after = ada.ask(ada.session()).turn
+    assert [job.turn for job in nodes.jobs()] == [after]
+
+
+def test_titles_and_bodies_lie_sealed(ada: Member) -> None:
+    session = ada.session()
+    ada.ask(session, "MARKER one\nline\u0007two " + "x" * 200)
+    with transaction() as tx:
+        kept = tx.get_one(Session, UUID(session))
+        message = tx.scalars(select(Message)).one()
+        assert kept.title
+        assert b"MARKER" not in kept.title + message.body
+        title = sessions.title(kept)
+    assert title.startswith("MARKER one line two xxx")
+    assert title.endswith("…")
+    assert len(title) <= sessions.TITLE_LENGTH
+    assert sessions.rename(session, ada.id, "Mine now").title == "Mine now"
+    ada.ask(session, "Another prompt")
+    assert sessions.listed(ada.id)[0].title == "Mine now"
+
+
+def test_an_outcome_may_be_large(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    text = "ä" * 500_000
+    nodes.finish(nodes.jobs()[0], text)
+    assert turns.reply(turn) == text
+    kind, attempt, facts = turns.ending(turn) or (None, 0, {})
+    assert (kind, attempt, facts["at"]) == ("done", 1, 1_000_000)
+
+
+def test_a_redis_that_is_away_costs_no_prompt(ada: Member, servers: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = ada.session()
+    monkeypatch.setattr(queue, "enqueue", _away)
+    turn = ada.ask(session).turn
+    assert row(turn).state == TurnState.QUEUED
+
+
+def _away(*_: object, **__: object) -> None:
+    raise redis.RedisError("away")
+
+
+def test_give_up_keeps_what_was_seen(ada: Member) -> None:
+    nodes.ready()
+    session = ada.session()
+    turn = ada.ask(session).turn
+    turns.give_up(turn, 1, session, TurnState.FAILED, turns.LOST_REASON)
+    assert row(turn).state == TurnState.FAILED
+    [shown] = sessions.show(session, ada.id).turns
+    assert shown["reason"] == turns.LOST_REASON

@@ -1,0 +1,1 @@
+"""Tests of the Celery workers, driven through pytest-celery."""
