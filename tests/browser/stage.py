@@ -34,7 +34,6 @@ class Stage:
         self.heard: list[Json] = []  # What pages said on sockets
         self.asked: list[str] = []  # REST requests: "GET /api/sessions"
         self.prompts: dict[str, Json] = {}  # Accepted, by the page's own id
-        self.on_prompt: Play | None = None
         self.on_resume: Play | None = None
         self.refuses_sockets: int | None = None  # A close code for every new socket
         self.fails: dict[str, int] = {}  # "POST /api/sessions" -> how many more times it answers 503
@@ -246,8 +245,8 @@ class Stage:
         match given["type"]:
             case "ping":
                 await self.tell(session, event="pong")
-            case "prompt" | "retry" if self.on_prompt:
-                await self.on_prompt(self, given)
+            case "prompt" | "retry" if given["id"] in self.prompts:
+                await self.accept(session, given)
             case "resume" if self.on_resume:
                 await self.on_resume(self, given)
 

@@ -109,14 +109,17 @@ async def test_a_failure_says_why_and_can_be_tried_again(stage: Stage, open_page
     page = await open_page()
     session, accepted = await ask(page, stage)
     reason = "The node ran out of memory. Start it with a smaller context."
+    await stage.tell(session, event="started", turn=accepted["turn"], attempt=3, at=0, node="home", left_out=0)
+    await stage.tell(session, event="delta", turn=accepted["turn"], attempt=3, at=0, text="What there is")
     await stage.tell(session, event="failed", turn=accepted["turn"], attempt=3, reason=reason, retry=True)
     await expect(page.locator(".assistant .failure")).to_contain_text(reason)
+    await expect(page.locator(SHOWN)).to_have_text("What there is")  # A failure takes nothing away.
     await page.get_by_role("button", name="Retry").click()
     again = await stage.said("retry")
     assert again["turn"] == accepted["turn"]
     second = await stage.accept(session, again)
-    await expect(page.locator(".assistant .failure")).to_have_count(1)
     await expect(page.locator(".assistant .failure")).to_be_hidden()
+    await expect(page.locator(".assistant .place")).to_have_text("2/2")
     await stage.reply(session, second["turn"], REPLY)
     await whole_reply_is_shown(page)
     await expect(page.locator(".message")).to_have_count(2)

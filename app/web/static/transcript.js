@@ -50,7 +50,7 @@ class Content {
     }
     if (tail.length > this.drawn) this.text.appendData(tail.slice(this.drawn));
     this.drawn = Math.max(this.drawn, tail.length);
-    this.tail.hidden = finished || (!tail && !this.shown.length);
+    this.tail.hidden = !tail && (finished || !this.shown.length);
   }
 }
 
