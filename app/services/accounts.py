@@ -67,6 +67,8 @@ def _hash(token: str) -> bytes:
 
 
 def _named(tx: Transaction, name: str) -> User | None:
+    if not name.isprintable():  # Nobody is called so, and PostgreSQL would not take NUL or half a character.
+        return None
     return tx.scalar(select(User).where(User.name == name.strip().lower()))
 
 

@@ -83,6 +83,19 @@ redis.call('ZREM', KEYS[2], ARGV[1])
 return 1
 """
 
+_FREE_LOST: Final = """
+-- KEYS: leases, nodes
+-- A slot that is taken by a turn without a lease is taken by nobody; answers how many there were.
+local freed = 0
+for _, name in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+  local taken = 'ml:leased:' .. name
+  for _, turn in ipairs(redis.call('SMEMBERS', taken)) do
+    if not redis.call('ZSCORE', KEYS[1], turn) then freed = freed + redis.call('SREM', taken, turn) end
+  end
+end
+return freed
+"""
+
 _WAITING: Final = """
 -- KEYS: ring   ARGV: most turns
 -- The waiting turns in the order in which they will be taken: round the ring, one turn of each user a time.
@@ -153,6 +166,11 @@ def forget(turn: str, attempt: int) -> None:
     """Give back the slot of a turn that is gone, and remove what its stream holds."""
     release(turn, attempt)
     redis.client().delete(names.turn_meta(turn), names.turn_stream(turn))
+
+
+def free_lost_slots() -> int:
+    """Free the slots whose lease is gone, such as where the turn's own key ran out before it was released."""
+    return int(_script(_FREE_LOST)(keys=[names.LEASES, names.NODES]))
 
 
 def waiting(most: int = 1000) -> list[str]:

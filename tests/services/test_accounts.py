@@ -1,0 +1,225 @@
+"""Accounts, logins, tokens, and the trail of who did what."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, select, update
+
+from app.core.config import settings
+from app.core.db import transaction
+from app.core.models import ApiToken, AuditRecord, Login, now
+from app.services import accounts, audit
+from app.wire.errors import BadInput, NotFound, NotSignedIn
+from app.wire.states import Door
+from tests.support.people import Member
+from tests.support.servers import Servers
+
+PASSWORD = "correct horse battery"
+
+
+def add(name: str = "grace", password: str | None = PASSWORD, role: str = "member") -> str:
+    return accounts.add(name, password, role, "test", Door.CLI)
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "role"),
+    [
+        ("", PASSWORD, "member"),
+        ("   ", PASSWORD, "member"),
+        ("x" * 65, PASSWORD, "member"),
+        ("new\nline", PASSWORD, "member"),
+        ("nul\0", PASSWORD, "member"),
+        ("grace", "short", "member"),
+        ("grace", PASSWORD, "king"),
+    ],
+)
+def test_an_account_that_cannot_be_is_refused(servers: Servers, name: str, password: str, role: str) -> None:
+    with pytest.raises(BadInput):
+        add(name, password, role)
+    assert accounts.users() == []
+
+
+def test_names_are_one_whatever_their_case(servers: Servers) -> None:
+    add("Grace")
+    with pytest.raises(BadInput, match="already"):
+        add("  gRACE ")
+    assert [user.name for user in accounts.users()] == ["grace"]
+
+
+def test_the_password_lies_hashed(servers: Servers) -> None:
+    add()
+    [user] = accounts.users()
+    assert user.password_hash
+    assert user.password_hash.startswith("$argon2id$")
+    assert PASSWORD not in user.password_hash
+
+
+def test_the_first_admin_is_made_once(servers: Servers) -> None:
+    assert accounts.ensure_admin("admin", PASSWORD)
+    assert not accounts.ensure_admin("other", PASSWORD)
+    assert [(user.name, user.role) for user in accounts.users()] == [("admin", "owner")]
+
+
+def test_signing_in_and_out(servers: Servers) -> None:
+    identity = add()
+    token = accounts.sign_in("GRACE", PASSWORD, "x" * 500, "127.0.0.1")
+    person = accounts.by_login(token)
+    assert (person.id, person.name, person.role, person.guest, person.admin) == (identity, "grace", "member", False, False)
+    with transaction() as tx:
+        assert token.encode() not in tx.scalars(select(Login.token_hash)).one()
+    accounts.sign_out(token)
+    accounts.sign_out(token)
+    with pytest.raises(NotSignedIn):
+        accounts.by_login(token)
+
+
+def test_whatever_is_wrong_the_words_are_the_same(servers: Servers) -> None:
+    add()
+    add("nopassword", None)
+    said = set()
+    for name, password in (("grace", "wrong"), ("nobody", PASSWORD), ("nopassword", ""), ("grace", ""), ("gr\0ace", "x"), ("\ud800", "x")):
+        with pytest.raises(NotSignedIn) as error:
+            accounts.sign_in(name, password, "", "")
+        said.add(str(error.value))
+    assert len(said) == 1
+
+
+def test_a_disabled_account_is_out_at_once(servers: Servers) -> None:
+    add()
+    login = accounts.sign_in("grace", PASSWORD, "", "")
+    token = accounts.new_token("grace", "", False, "test", Door.CLI)
+    accounts.disable("grace", "test", Door.CLI)
+    for use in (
+        lambda: accounts.by_login(login),
+        lambda: accounts.by_token(token),
+        lambda: accounts.sign_in("grace", PASSWORD, "", ""),
+    ):
+        with pytest.raises(NotSignedIn):
+            use()
+
+
+def test_a_login_runs_out(ada: Member) -> None:
+    with transaction() as tx:
+        tx.execute(update(Login).values(expires_at=now() - timedelta(seconds=1)))
+    with pytest.raises(NotSignedIn):
+        accounts.by_login(ada.login)
+    assert accounts.expire_logins() == 1
+    assert accounts.expire_logins() == 0
+
+
+def test_a_login_lasts_as_long_as_the_setting_says(ada: Member) -> None:
+    with transaction() as tx:
+        login = tx.scalars(select(Login)).one()
+        assert abs(login.expires_at - now() - timedelta(days=settings().login_days)) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("change", [{"revoked_at": "now"}, {"expires_at": "past"}])
+def test_a_token_that_ended_opens_nothing(ada: Member, change: dict[str, str]) -> None:
+    assert accounts.by_token(ada.token).id == ada.id
+    with transaction() as tx:
+        tx.execute(update(ApiToken).values({key: now() - timedelta(seconds=1) for key in change}))
+    with pytest.raises(NotSignedIn):
+        accounts.by_token(ada.token)
+
+
+def test_a_login_is_no_token_and_a_token_no_login(ada: Member) -> None:
+    for use in (lambda: accounts.by_token(ada.login), lambda: accounts.by_login(ada.token), lambda: accounts.by_login("")):
+        with pytest.raises(NotSignedIn):
+            use()
+
+
+def test_tokens_are_for_somebody_there_is(servers: Servers) -> None:
+    with pytest.raises(NotFound, match="user list"):
+        accounts.new_token("nobody", "", True, "test", Door.CLI)
+
+
+def test_roles_change_to_what_there_is(ada: Member) -> None:
+    accounts.set_role("ada", "admin", "test", Door.CLI)
+    assert accounts.by_token(ada.token).admin
+    with pytest.raises(BadInput):
+        accounts.set_role("ada", "king", "test", Door.CLI)
+    with pytest.raises(NotFound):
+        accounts.set_role("nobody", "admin", "test", Door.CLI)
+
+
+def test_guests_are_not_listed_and_have_no_password(servers: Servers) -> None:
+    token = accounts.enter_as_guest("", "127.0.0.1")
+    guest = accounts.by_login(token)
+    assert guest.guest
+    assert accounts.users() == []
+    with pytest.raises(NotSignedIn):
+        accounts.sign_in(guest.name, "", "", "")
+
+
+def verified() -> tuple[int, int | None]:
+    with transaction() as tx:
+        return audit.verify(tx)
+
+
+def trail(count: int = 6) -> None:
+    for number in range(count):
+        with transaction() as tx:
+            audit.record(tx, "ada", Door.WEB, "act", f"{number}", value=number, word="ü")
+
+
+def test_a_sound_trail_verifies(servers: Servers) -> None:
+    assert verified() == (0, None)
+    trail()
+    assert verified() == (6, None)
+
+
+def _change(**values: Any) -> Callable[[Any], None]:
+    return lambda tx: tx.execute(update(AuditRecord).where(AuditRecord.id == 3).values(**values))
+
+
+def _swap(tx: Any) -> None:
+    one, two = (tx.get(AuditRecord, number) for number in (3, 4))
+    one.subject, two.subject = two.subject, one.subject
+
+
+@pytest.mark.parametrize(
+    ("tamper", "first_bad"),
+    [
+        (_change(actor="bob"), 3),
+        (_change(action="other"), 3),
+        (_change(details={"value": 99}), 3),
+        (_change(at=now()), 3),
+        (_change(hash=bytes(32)), 3),
+        (_change(previous=bytes(32)), 3),
+        (lambda tx: tx.execute(delete(AuditRecord).where(AuditRecord.id == 3)), 3),
+        (lambda tx: tx.execute(delete(AuditRecord).where(AuditRecord.id == 1)), 1),
+        (_swap, 3),
+    ],
+)
+def test_a_changed_trail_says_where(servers: Servers, tamper: Callable[[Any], None], first_bad: int) -> None:
+    trail()
+    with transaction() as tx:
+        tamper(tx)
+    assert verified() == (first_bad - 1, first_bad)
+
+
+def test_what_is_rolled_back_leaves_no_hole(servers: Servers) -> None:
+    trail(2)
+    with transaction() as tx:
+        audit.record(tx, "ada", Door.WEB, "undone")
+        tx.rollback()
+    trail(2)
+    assert verified() == (4, None)
+
+
+def test_acts_are_in_the_trail_without_secrets(servers: Servers) -> None:
+    add()
+    token = accounts.new_token("grace", "label", True, "test", Door.CLI)
+    accounts.sign_in("grace", PASSWORD, "", "10.0.0.1")
+    with pytest.raises(NotSignedIn):
+        accounts.sign_in("grace", "wrong password", "", "10.0.0.2")
+    accounts.disable("grace", "test", Door.CLI)
+    with transaction() as tx:
+        records = list(tx.scalars(select(AuditRecord).order_by(AuditRecord.id)))
+    assert [one.action for one in records] == ["user.add", "token.new", "login", "login.refused", "user.disable"]
+    said = str([(one.actor, one.subject, one.details) for one in records])
+    for secret in (PASSWORD, "wrong password", token):
+        assert secret not in said
+    assert verified() == (5, None)

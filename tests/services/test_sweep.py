@@ -1,0 +1,181 @@
+"""Whatever Redis or a node loses, the sweeper finds in the turn rows and sets moving again."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import pytest
+
+from app.core import redis
+from app.core.db import transaction
+from app.core.models import Turn
+from app.services import queue, sessions, sweep, turns
+from app.wire import names
+from app.wire.errors import EnvelopeForged
+from app.wire.states import TurnState
+from tests.support import nodes
+from tests.support.people import Member
+
+
+def row(turn: str) -> Turn:
+    with transaction() as tx:
+        return tx.get_one(Turn, UUID(turn))
+
+
+def silence(turn: str, seconds: int = names.LEASE_SECONDS + 1) -> None:
+    """Let a turn's node have been silent for so long."""
+    client, key = redis.client(), names.turn_meta(turn)
+    client.hincrby(key, "seen", -seconds * 1000)
+
+
+def test_nothing_to_mend_is_left_alone(ada: Member) -> None:
+    nodes.ready(slots=1)
+    session = ada.session()
+    running, waiting = ada.ask(session).turn, ada.ask(session).turn
+    assert sweep.sweep() == 0
+    assert [job.turn for job in nodes.jobs()] == [running]
+    assert queue.waiting() == [waiting]
+
+
+def test_waiting_turns_come_back_after_a_loss(ada: Member, bob: Member) -> None:
+    session = ada.session()
+    asked = [ada.ask(session).turn, ada.ask(session).turn, bob.ask(bob.session()).turn]
+    redis.client().flushall()
+    assert queue.waiting() == []
+    assert sweep.sweep() == 3
+    assert queue.waiting() == [asked[0], asked[2], asked[1]]
+    nodes.ready(slots=3)
+    sweep.sweep()
+    assert {job.turn for job in nodes.jobs()} == set(asked)
+
+
+def test_a_node_that_is_known_is_known_after_a_loss(ada: Member) -> None:
+    nodes.ready()
+    redis.client().flushall()
+    redis.client().hset(names.node_key("home"), mapping={"state": "ready", "slots": 1, "lane": "queue"})
+    turn = ada.ask(ada.session()).turn
+    assert nodes.jobs() == []
+    sweep.sweep()
+    assert [job.turn for job in nodes.jobs()] == [turn]
+
+
+def test_a_silent_node_loses_its_turn_to_another_attempt(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [first] = nodes.jobs()
+    silence(turn)
+    assert sweep.sweep() == 1
+    [second] = nodes.jobs()
+    assert (second.turn, second.attempt) == (turn, 2)
+    assert not nodes.finish(first)
+    assert nodes.finish(second)
+
+
+def test_three_silences_fail_the_turn_with_a_reason(ada: Member) -> None:
+    nodes.ready()
+    session = ada.session()
+    turn = ada.ask(session).turn
+    for _ in range(names.MAX_ATTEMPTS):
+        silence(turn)
+        assert sweep.sweep() == 1
+    assert row(turn).state == TurnState.FAILED
+    assert sessions.show(session, ada.id).turns[0]["reason"] == turns.LOST_REASON
+    assert redis.client().scard(names.node_leases("home")) == 0
+    assert sweep.sweep() == 0
+
+
+def test_a_stopped_turn_whose_node_is_gone_is_cancelled(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    turns.stop(turn, ada.id)
+    silence(turn)
+    sweep.sweep()
+    assert row(turn).state == TurnState.CANCELLED
+
+
+def test_a_running_turn_that_redis_lost_waits_for_its_node_then_goes_on(
+    ada: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    redis.client().flushall()
+    assert sweep.sweep() == 0, "its node may lay it anew"
+    assert row(turn).attempt == 1
+    # What says since when it is missing runs out; here it has stood for longer than a lease lasts.
+    redis.client().expire(names.turn_missing(turn), names.LEASE_SECONDS * 5 - 1)
+    assert sweep.sweep() == 1
+    assert row(turn).state == TurnState.QUEUED
+    nodes.ready()
+    sweep.sweep()
+    [job] = nodes.jobs()
+    assert (job.turn, job.attempt) == (turn, 2)
+
+
+def test_a_turn_that_ended_in_postgresql_gives_its_slot_back(ada: Member) -> None:
+    nodes.ready(slots=1)
+    turn = ada.ask(ada.session()).turn
+    nodes.finish(nodes.jobs()[0])
+    # A worker that died between the commit and the release.
+    redis.client().sadd(names.node_leases("home"), turn)
+    redis.client().zadd(names.LEASES, {turn: 1})
+    waiting = ada.ask(ada.session()).turn
+    assert nodes.jobs() == []
+    sweep.sweep()
+    assert [job.turn for job in nodes.jobs()] == [waiting]
+
+
+def test_a_slot_that_nobody_knows_of_comes_free(ada: Member) -> None:
+    """The lease's entry is gone, but the node's own set still counts it."""
+    nodes.ready(slots=1)
+    redis.client().sadd(names.node_leases("home"), "00000000-0000-7000-8000-000000000000")
+    turn = ada.ask(ada.session()).turn
+    sweep.sweep()
+    assert [job.turn for job in nodes.jobs()] == [turn]
+
+
+def test_two_sweepers_at_once_do_it_once(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    nodes.jobs()
+    silence(turn)
+    with transaction() as tx:
+        tx.connection().exec_driver_sql(f"select pg_advisory_xact_lock({sweep.LOCK})")
+        assert sweep.sweep() == 0
+    assert sweep.sweep() == 1
+
+
+def test_a_lease_whose_job_was_never_sent_is_taken_up(ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dispatcher died between the lease and the row: PostgreSQL says queued, Redis says leased."""
+    nodes.ready()
+    monkeypatch.setattr("app.services.dispatch._send", _die)
+    with pytest.raises(KeyboardInterrupt):
+        ada.ask(ada.session())
+    monkeypatch.undo()
+    [turn] = [turn.decode() for turn in redis.client().zrange(names.LEASES, 0, -1)]
+    assert row(turn).state == TurnState.QUEUED
+    assert sweep.sweep() == 0
+    silence(turn)
+    sweep.sweep()
+    [job] = nodes.jobs()
+    assert (job.turn, job.attempt) == (turn, 2)
+
+
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_one_turn_that_cannot_be_mended_keeps_no_other_from_it(ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes.ready(slots=2)
+    bad, good = ada.ask(ada.session()).turn, ada.ask(ada.session()).turn
+    nodes.jobs()
+    for turn in (bad, good):
+        silence(turn)
+    again: Callable[..., bool] = turns.again
+
+    def sometimes(turn: str, attempt: int, why: str) -> bool:
+        if turn == bad:
+            raise EnvelopeForged
+        return again(turn, attempt, why)
+
+    monkeypatch.setattr(turns, "again", sometimes)
+    sweep.sweep()
+    assert row(good).attempt == 2
