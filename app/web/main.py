@@ -15,11 +15,15 @@ from starlette.exceptions import HTTPException
 from app.core import redis
 from app.stream.hub import Hub
 from app.web import accounts, health, pages, sessions, socket
-from app.web.security import Guard, refusal
+from app.web.security import HEADERS, Guard, refusal
 from app.wire.errors import BadInput, MeatLizardError, NotFound, Unavailable
 
 log = structlog.get_logger(__name__)
-HTTP_ERRORS = {404: NotFound("There is no such page."), 405: BadInput("This address does not take that method.")}
+HTTP_ERRORS = {
+    400: BadInput("The body of this request could not be read: send JSON."),
+    404: NotFound("There is no such page."),
+    405: BadInput("This address does not take that method."),
+}
 
 
 @asynccontextmanager
@@ -45,7 +49,9 @@ async def _bad_request(_: Request, error: Any) -> JSONResponse:
 
 
 async def _http_error(_: Request, error: Any) -> JSONResponse:
-    known = HTTP_ERRORS.get(error.status_code) or BadInput(str(error.detail))
+    # FastAPI wraps what goes wrong while a body comes in; ours says what it was.
+    ours = error.__cause__ if isinstance(error.__cause__, MeatLizardError) else None
+    known = ours or HTTP_ERRORS.get(error.status_code) or BadInput(str(error.detail))
     response = refusal(known)
     response.status_code = error.status_code
     return response
@@ -58,7 +64,10 @@ async def _server_away(request: Request, error: Any) -> JSONResponse:
 
 async def _unexpected(request: Request, error: Any) -> JSONResponse:
     log.error("unexpected", path=request.scope["path"], exc_info=error)
-    return refusal(MeatLizardError())
+    response = refusal(MeatLizardError())
+    # Starlette answers this one from outside of every middleware, the guard's included.
+    response.headers.update(HEADERS | {"cache-control": "no-store"})
+    return response
 
 
 def create() -> FastAPI:

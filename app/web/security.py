@@ -45,7 +45,11 @@ def own_origin(headers: Headers) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
-    return urlsplit(origin).netloc in (headers.get("host"), urlsplit(settings().public_url).netloc or None)
+    try:
+        place = urlsplit(origin).netloc
+    except ValueError:  # Such as an address in brackets that is none.
+        return False
+    return place in (headers.get("host"), urlsplit(settings().public_url).netloc or None)
 
 
 def refusal(error: MeatLizardError) -> JSONResponse:
@@ -94,8 +98,9 @@ class Guard:
             return BadInput(
                 "This address is not one of the platform's. Open the one it was set up with, or set MEATLIZARD_PUBLIC_URL."
             )
-        # A token in the Authorization header is proof enough: browsers never add one by themselves.
-        foreign = "authorization" not in headers and not own_origin(headers)
+        # A token is proof enough: browsers never add one by themselves, unlike the password of a proxy before us.
+        token = headers.get("authorization", "").lower().startswith("bearer ")
+        foreign = not token and not own_origin(headers)
         if foreign and (scope["type"] == "websocket" or scope["method"] not in SAFE):
             return NotAllowed("This request came from another site's page and was refused.")
         length = headers.get("content-length", "0")

@@ -1,0 +1,333 @@
+"""Every route over real HTTP: who may, whose it is, from which page, how large, and what an error looks like."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi.routing import APIRoute, APIWebSocketRoute
+from starlette.routing import BaseRoute
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from app.core.config import settings
+from app.services import accounts
+from app.web import deps, main
+from app.web.security import BODY_BYTES, HEADERS
+from app.wire.states import Door
+from tests.support.nodes import PlayedNode
+from tests.support.people import Member
+from tests.support.website import Site
+
+PUBLIC = {
+    ("GET", "/login"): "the sign-in form",
+    ("POST", "/api/login"): "signing in",
+    ("POST", "/api/logout"): "ends whatever login there is",
+    ("GET", "/health"): "for load balancers; says ok or away",
+    ("GET", "/"): "leads to the sign-in form, or lets a guest in where guests are",
+    ("GET", "/s/{session}"): "as /",
+}
+"""What the anonymous may ask for, each with its reason; anything else has to refuse them."""
+
+
+def flat(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for route in routes:
+        inner = getattr(route, "original_router", None) or getattr(route, "router", None)
+        if isinstance(route, APIRoute | APIWebSocketRoute):
+            yield prefix + route.path, route
+        elif inner is not None:
+            yield from flat(inner.routes, prefix)
+
+
+def http_routes() -> list[tuple[str, str]]:
+    app = main.create()
+    found = [
+        (method, path)
+        for path, route in flat(app.routes)
+        if isinstance(route, APIRoute)
+        for method in sorted(route.methods - {"HEAD"})
+    ]
+    assert ("GET", "/api/me") in found, "the routes are found another way now"
+    return found
+
+
+def filled(path: str) -> str:
+    return path.replace("{session}", str(uuid4())).replace("{turn}", str(uuid4()))
+
+
+async def refused(answer: httpx.Response, status: int, code: str) -> None:
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == code
+    assert error["message"].endswith(".")
+    assert set(answer.json()) == {"error"}
+
+
+@pytest.mark.parametrize(("method", "path"), http_routes())
+async def test_the_anonymous_get_nothing(site: Site, method: str, path: str) -> None:
+    async with site.browser() as browser:
+        answer = await browser.request(method, filled(path), json={} if method != "GET" else None)
+    if (method, path) in PUBLIC:
+        assert answer.status_code not in (401, 500), answer.text
+    else:
+        await refused(answer, 401, "not_signed_in")
+
+
+def test_what_is_public_exists() -> None:
+    assert set(PUBLIC) <= set(http_routes())
+
+
+@pytest.mark.parametrize(("method", "path"), http_routes())
+async def test_every_answer_carries_the_headers(site: Site, method: str, path: str) -> None:
+    async with site.browser() as browser:
+        answer = await browser.request(method, filled(path))
+    for name, value in HEADERS.items():
+        assert answer.headers[name] == value
+    assert answer.headers["cache-control"] == "no-store"
+    assert "server" not in answer.headers
+
+
+async def test_static_files_carry_them_too_and_so_do_errors(site: Site) -> None:
+    async with site.browser() as browser:
+        for path in ("/static/main.js", "/static/none", "/none", "/api/none"):
+            answer = await browser.get(path)
+            assert HEADERS.items() <= dict(answer.headers).items(), path
+        assert (await browser.get("/static/../main.py")).status_code == 404
+        assert (await browser.get("/static/%2e%2e/main.py")).status_code == 404
+
+
+OTHERS: list[tuple[str, str, Any]] = [
+    ("GET", "/api/sessions/{session}", None),
+    ("PATCH", "/api/sessions/{session}", {"title": "Mine"}),
+    ("DELETE", "/api/sessions/{session}", None),
+    ("POST", "/api/turns/{turn}/stop", None),
+]
+
+
+def test_each_route_with_an_id_is_tried_on_others() -> None:
+    with_ids = {(method, path) for method, path in http_routes() if "{" in path}
+    assert with_ids - {("GET", "/s/{session}")} == {(method, path) for method, path, _ in OTHERS}
+
+
+@pytest.mark.parametrize(("method", "path", "body"), OTHERS)
+async def test_what_is_anothers_is_not_found(
+    site: Site, ada: Member, bob: Member, method: str, path: str, body: Any
+) -> None:
+    session = ada.session()
+    turn = ada.ask(session).turn
+    async with site.browser(bob) as browser:
+        for ids in ((session, turn), (str(uuid4()), str(uuid4())), ("nonsense", "nonsense"), ("%00", "%00")):
+            address = path.replace("{session}", ids[0]).replace("{turn}", ids[1])
+            await refused(await browser.request(method, address, json=body), 404, "not_found")
+    async with site.browser(ada) as browser:
+        shown = (await browser.get(f"/api/sessions/{session}")).json()
+    assert shown["turns"][0]["state"] == "queued"
+    assert shown["title"] != "Mine"
+
+
+async def test_lists_are_ones_own(site: Site, ada: Member, bob: Member) -> None:
+    session = ada.session()
+    async with site.browser(bob) as browser:
+        assert (await browser.get("/api/sessions")).json() == {"sessions": []}
+    async with site.browser(ada) as browser:
+        assert [one["id"] for one in (await browser.get("/api/sessions")).json()["sessions"]] == [session]
+
+
+FOREIGN: list[dict[str, str]] = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://127.0.0.1:1"},
+    {"Origin": "http://localhost.evil.example"},
+    {"Origin": ""},
+    {"Origin": "http://["},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+async def test_another_sites_page_changes_nothing(site: Site, ada: Member, headers: dict[str, str]) -> None:
+    session = ada.session()
+    async with site.browser(ada) as browser:
+        del browser.headers["origin"]
+        for method, path in (("POST", "/api/sessions"), ("DELETE", f"/api/sessions/{session}"), ("POST", "/api/logout")):
+            await refused(await browser.request(method, path, headers=headers), 403, "not_allowed")
+        assert (await browser.get("/api/me")).status_code == 200
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+async def test_another_sites_page_opens_no_socket(site: Site, ada: Member, headers: dict[str, str]) -> None:
+    cookie = {"Cookie": f"{deps.cookie_name()}={ada.login}"}
+    with pytest.raises(InvalidStatus) as error:
+        await connect(f"ws://127.0.0.1:{site.port}/ws/sessions/{ada.session()}", additional_headers=headers | cookie)
+    assert error.value.response.status_code == 403
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "evil.example:80", "", "[::1].x", "[", "a b"])
+async def test_a_foreign_name_for_this_machine_is_refused(site: Site, ada: Member, host: str) -> None:
+    async with site.browser(ada) as browser:
+        answer = await browser.get("/api/me", headers={"Host": host})
+    assert answer.status_code == 400, answer.text
+    assert "http" not in answer.headers.get("content-type", "")
+
+
+@pytest.mark.parametrize("host", ["localhost:{port}", "127.0.0.1:{port}", "[::1]:{port}"])
+async def test_the_names_of_this_machine_are_believed(site: Site, ada: Member, host: str) -> None:
+    async with site.browser(ada) as browser:
+        assert (await browser.get("/api/me", headers={"Host": host.format(port=site.port)})).status_code == 200
+
+
+async def test_tls_makes_the_cookie_strict(site: Site, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEATLIZARD_PUBLIC_URL", "https://chat.example.org")
+    settings.cache_clear()
+    accounts.add("grace", "correct horse battery", "member", "test", Door.CLI)
+    async with site.browser() as browser:
+        headers = {"Host": "chat.example.org", "Origin": "https://chat.example.org"}
+        answer = await browser.post(
+            "/api/login", json={"name": "grace", "password": "correct horse battery"}, headers=headers
+        )
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith("__Host-")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=strict"} <= set(cookie.split("; "))
+    assert answer.headers["strict-transport-security"]
+
+
+async def test_signing_in_and_out(site: Site, ada: Member) -> None:
+    accounts.add("grace", "correct horse battery", "member", "test", Door.CLI)
+    async with site.browser() as browser:
+        wrong = await browser.post("/api/login", json={"name": "grace", "password": "x"})
+        await refused(wrong, 401, "not_signed_in")
+        answer = await browser.post("/api/login", json={"name": "Grace", "password": "correct horse battery"})
+        assert answer.status_code == 204
+        assert {"HttpOnly", "Path=/", "SameSite=strict"} <= set(answer.headers["set-cookie"].split("; "))
+        assert (await browser.get("/api/me")).json()["name"] == "grace"
+        assert (await browser.post("/api/logout")).status_code == 204
+        await refused(await browser.get("/api/me"), 401, "not_signed_in")
+
+
+async def test_guests_are_let_in_at_the_machine_only(
+    site: Site, servers: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEATLIZARD_GUESTS", "loopback")
+    settings.cache_clear()
+    for forwarded in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
+        async with site.browser() as browser:
+            answer = await browser.get("/", headers={forwarded: "10.0.0.9"})
+            assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    async with site.browser() as browser:
+        assert (await browser.get("/")).status_code == 200
+        me = (await browser.get("/api/me")).json()
+        assert me["guest"]
+        assert (await browser.get("/")).status_code == 200
+        assert (await browser.get("/api/me")).json()["id"] == me["id"]
+
+
+async def test_a_token_opens_the_api_without_a_page(site: Site, ada: Member) -> None:
+    async with httpx.AsyncClient(base_url=site.url, headers={"Authorization": f"Bearer {ada.token}"}) as program:
+        assert (await program.post("/api/sessions", json={})).status_code == 201
+    for bad in ("Bearer nonsense", "Bearer", f"Basic {ada.token}", ada.token, "Bearer \xff"):
+        async with httpx.AsyncClient(base_url=site.url, headers={"Authorization": bad.encode("latin-1")}) as program:
+            await refused(await program.get("/api/me"), 401, "not_signed_in")
+
+
+async def test_a_token_that_is_wrong_is_not_saved_by_a_cookie_on_another_sites_page(site: Site, ada: Member) -> None:
+    """An Authorization header frees from the check of the origin, so it has to be the proof itself."""
+    headers = {"Origin": "https://evil.example", "Authorization": "Basic eDp4"}
+    async with site.browser(ada) as browser:
+        answer = await browser.post("/api/sessions", json={}, headers=headers)
+    assert answer.status_code in (401, 403), answer.text
+
+
+@pytest.mark.parametrize("size", [BODY_BYTES + 1, BODY_BYTES * 3])
+async def test_a_body_too_large_is_refused_however_it_comes(site: Site, ada: Member, size: int) -> None:
+    async def chunks() -> Any:
+        for _ in range(0, size, 65_536):
+            yield b" " * 65_536
+
+    async with site.browser(ada) as browser:
+        path = f"/api/sessions/{ada.session()}"
+        for body in (b" " * size, chunks()):
+            try:
+                answer = await browser.patch(path, content=body, headers={"content-type": "application/json"})
+            except httpx.WriteError:
+                continue  # Refused and closed before all of it was sent.
+            assert answer.status_code in (400, 413), answer.text
+            assert "larger" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"{}",
+        b'{"title": null}',
+        b'{"title": 7}',
+        b'{"title": ""}',
+        b'{"title": "  "}',
+        b'{"title": "\\ud800"}',
+        b'{"title": "\xff"}',
+        b'{"title": "' + b"x" * 201 + b'"}',
+        b"[" * 100_000,
+    ],
+)
+async def test_a_body_of_another_shape_is_a_clear_error(site: Site, ada: Member, body: bytes) -> None:
+    async with site.browser(ada) as browser:
+        answer = await browser.patch(
+            f"/api/sessions/{ada.session()}", content=body, headers={"content-type": "application/json"}
+        )
+        await refused(answer, 400, "bad_input")
+
+
+@pytest.mark.parametrize("name", ["\0", "nul\0name", "\ud800", "x" * 65, ""])
+async def test_a_name_that_nobody_has_is_refused_plainly(site: Site, servers: object, name: str) -> None:
+    async with site.browser() as browser:
+        body = json.dumps({"name": name, "password": "x"})
+        answer = await browser.post("/api/login", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code in (400, 401), answer.text
+
+
+async def test_an_unknown_page_and_a_wrong_method_are_clear_errors(site: Site, ada: Member) -> None:
+    async with site.browser(ada) as browser:
+        await refused(await browser.get("/api/none"), 404, "not_found")
+        answer = await browser.put("/api/sessions", json={})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (405, "bad_input")
+
+
+async def test_an_accident_tells_nothing_of_the_inside(
+    site: Site, ada: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("SECRET of the inside")
+
+    monkeypatch.setattr("app.services.sessions.listed", fail)
+    async with site.browser(ada) as browser:
+        answer = await browser.get("/api/sessions")
+    assert answer.headers["cache-control"] == "no-store"
+    await refused(answer, 500, "error")
+    assert "SECRET" not in answer.text
+    assert HEADERS.items() <= dict(answer.headers).items()
+
+
+async def test_health_and_state(site: Site, ada: Member, node: PlayedNode) -> None:
+    async with site.browser() as browser:
+        assert (await browser.get("/health")).json() == {"postgres": "ok", "redis": "ok"}
+    async with site.browser(ada) as browser:
+        state = (await browser.get("/api/state")).json()
+    [shown] = state["nodes"]
+    assert (shown["name"], shown["slots"], shown["busy"], shown["state"]) == ("home", 2, 0, "ready")
+    assert "error" not in shown
+    assert state["waiting"] == 0
+
+
+def test_no_route_is_hidden_from_these_tests() -> None:
+    app = main.create()
+    sockets: list[Callable[..., Any]] = [
+        route.endpoint for path, route in flat(app.routes) if isinstance(route, APIWebSocketRoute)
+    ]
+    assert len(sockets) == 1, "a socket has come: test/web/test_socket_refusals.py must know it"
