@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -48,10 +48,12 @@ async def _bad_request(_: Request, error: Any) -> JSONResponse:
     return refusal(BadInput(f"This request was not understood: {place}: {first['msg']}."))
 
 
-async def _http_error(_: Request, error: Any) -> JSONResponse:
+async def _http_error(request: Request, error: Any) -> Response:
     # FastAPI wraps what goes wrong while a body comes in; ours says what it was.
     ours = error.__cause__ if isinstance(error.__cause__, MeatLizardError) else None
     known = ours or HTTP_ERRORS.get(error.status_code) or BadInput(str(error.detail))
+    if "text/html" in request.headers.get("accept", ""):
+        return pages.error_page(request, error.status_code, str(known))
     response = refusal(known)
     response.status_code = error.status_code
     return response

@@ -41,6 +41,12 @@ async def _chat(request: Request, session: str | None) -> Response:
     return response
 
 
+def error_page(request: Request, status: int, message: str) -> Response:
+    """Show a person who followed an address what is wrong with it."""
+    context = {"user": None, "version": VERSION, "title": "Not here" if status == 404 else "Not so", "message": message}
+    return templates.TemplateResponse(request, "error.html", context, status)
+
+
 @router.get("/", response_class=HTMLResponse)
 async def home(request: Request) -> Response:
     """Show the chat with nothing opened."""

@@ -1,5 +1,6 @@
 """What every answer carries and every request must: headers, believed hosts, own origin, bounded size."""
 
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,7 +13,8 @@ from app.wire.errors import BadInput, MeatLizardError, NotAllowed
 
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "font-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+    "font-src 'self'; manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; "
+    "require-trusted-types-for 'script'; trusted-types meatlizard"
 )
 HEADERS: Final = {
     "content-security-policy": CSP,
@@ -26,6 +28,8 @@ HEADERS: Final = {
 BODY_BYTES: Final = 1 << 20
 """Largest body of a REST request; prompts come by socket and have their own limit."""
 LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]+)(?::\d{1,5})?")
+"""The form of a Host header; read by hand, since urllib takes `[::1].evil.example` for `::1`."""
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -36,7 +40,8 @@ def secure() -> bool:
 
 def believed_host(host: str) -> bool:
     """Say whether a Host header names us; a foreign name that resolves to this machine (DNS rebinding) does not."""
-    name = urlsplit(f"//{host}").hostname or ""
+    found = HOST.fullmatch(host)
+    name = found[1].strip("[]").lower() if found else ""
     return name in LOOPBACK or name == settings().host or name == urlsplit(settings().public_url).hostname
 
 
@@ -84,8 +89,9 @@ class Guard:
                     found.setdefault(name, value)
                 if secure():
                     found.setdefault("strict-transport-security", "max-age=31536000")
-                if not scope["path"].startswith("/static/"):
-                    found.setdefault("cache-control", "no-store")
+                # Modules import each other without a version in the name, so each is asked for anew; its ETag saves the rest.
+                static = scope["path"].startswith("/static/")
+                found.setdefault("cache-control", "no-cache" if static else "no-store")
             await send(message)
 
         if error:

@@ -67,7 +67,9 @@ class Watch:
         if event.end > self._have:
             await self._send(event.shown())
             self._have = event.end
-        for block in self._blocks.feed(text):
+        # Colouring a long block of code takes a while; a piece without a line's end finishes none.
+        finished = await asyncio.to_thread(self._blocks.feed, text) if "\n" in text else self._blocks.feed(text)
+        for block in finished:
             await self._send(
                 {"event": "block", "turn": self._turn, "from": block.start, "to": block.end, "html": block.html}
             )
