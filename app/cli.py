@@ -113,6 +113,20 @@ def bench(
     measuring.run(rounds, as_json)
 
 
+@app.command()
+def sandbox(
+    host: Annotated[str | None, typer.Option(help="Where to listen. [127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; a free one if not given.")] = None,
+    state: Annotated[Path | None, typer.Option(help="A file that keeps guild and messages over restarts.")] = None,
+    limits: Annotated[str | None, typer.Option(help="discord, or off: no rate limits.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Bots, tokens and people, as docs/sandbox.md has it.")] = None,
+) -> None:
+    """Be a local Discord, for development and tests."""
+    from bots.sandbox import server
+
+    server.run(host, port, state, limits, config)
+
+
 @user_app.command("add")
 def user_add(
     name: str,

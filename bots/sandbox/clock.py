@@ -1,0 +1,18 @@
+"""The sandbox's clock, which tests and the control API can move."""
+
+import time
+
+
+class Clock:
+    """Seconds since 1970, moved forward on demand so that deadlines and windows pass without waiting."""
+
+    def __init__(self) -> None:
+        self._moved = 0.0
+
+    def time(self) -> float:
+        """Now, in seconds since 1970."""
+        return time.time() + self._moved
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` have passed."""
+        self._moved += seconds
