@@ -69,6 +69,14 @@ def migrate(home: Home = None) -> None:
     typer.echo("The database is at the newest schema.")
 
 
+@app.command("server-bot")
+def server_bot(home: Home = None) -> None:
+    """Hold the connection to Discord: prompts out, replies in."""
+    from bots.server import process
+
+    process.run()
+
+
 @app.command()
 def flower(home: Home = None) -> None:
     """Show the tasks in the browser, behind a password."""

@@ -3,12 +3,15 @@
 from functools import cache
 from typing import Any
 
+import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
 from app.core.config import settings
 from app.wire.errors import Unavailable
 from app.wire.names import GENERATE, inference_queue
+
+log = structlog.get_logger(__name__)
 
 
 @cache
@@ -25,6 +28,16 @@ def enqueue(task: str, *args: Any, **options: Any) -> None:
         celery().send_task(task, args=args, **options)
     except (OperationalError, OSError) as error:
         raise Unavailable from error
+
+
+def ask_relay(task: str, *args: Any, **options: Any) -> None:
+    """Send the Server-Bot a task, where there is a Discord; nothing that a person waits for depends on it."""
+    if not settings().discord:
+        return
+    try:
+        enqueue(task, *args, **options)
+    except Unavailable as error:
+        log.warning("relay.later", task=task, subject=args[0], error=str(error))
 
 
 def enqueue_job(node: str, turn: str, attempt: int, envelope: str) -> None:

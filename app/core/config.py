@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     flower_user: str = "admin"
     flower_password: SecretStr = SecretStr("")
 
+    discord_token: SecretStr = SecretStr("")
+    """The Server-Bot's; without one there is no Discord, and everything else works."""
+    discord_guild: int | None = None
+    """Id of the server in Discord in which the bots meet."""
+    discord_api: str = "https://discord.com/api/v10"
+
     lane: Literal["auto", "queue", "discord"] = "auto"
     system_prompt: str = "You are a helpful assistant."
     temperature: float = Field(0.7, ge=0, le=2)
@@ -71,6 +77,11 @@ class Settings(BaseSettings):
     def ring(self) -> Ring:
         """The master key ring."""
         return Ring.parse(self.keys.get_secret_value())
+
+    @property
+    def discord(self) -> bool:
+        """Whether there is a Discord to post into."""
+        return bool(self.discord_token.get_secret_value() and self.discord_guild)
 
     @property
     def broker(self) -> str:

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import update
 
 from app.core import keys, redis
-from app.core.broker import enqueue_job
+from app.core.broker import enqueue, enqueue_job
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Turn, now
@@ -18,7 +18,7 @@ from app.services.queue import Lease
 from app.wire import names
 from app.wire.errors import MeatLizardError
 from app.wire.jobs import Job
-from app.wire.states import TurnState
+from app.wire.states import Lane, TurnState
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +81,12 @@ def _send(lease: Lease) -> bool:
             **turn.sampling,
         }
     job = Job(lease.turn, lease.attempt, lease.session, messages, sampling, prefix, lease.at_ms)
-    enqueue_job(lease.node, lease.turn, lease.attempt, job.seal(keys.node(lease.node)))
+    envelope = job.seal(keys.node(lease.node))
+    if lease.lane == Lane.DISCORD:
+        words = (lease.turn, lease.attempt, lease.node, lease.session)
+        enqueue(names.POST_PROMPT, *words, envelope, argsrepr=repr((*words, "<sealed>")))
+    else:
+        enqueue_job(lease.node, lease.turn, lease.attempt, envelope)
     return True
 
 

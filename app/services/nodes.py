@@ -1,22 +1,36 @@
 """The nodes: which there are, what they say of themselves, how they come and go."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session as Transaction
 
 from app.core import redis
+from app.core.broker import enqueue
 from app.core.db import transaction
 from app.core.models import Node, now
 from app.services import audit
 from app.wire import names
-from app.wire.errors import BadInput
-from app.wire.states import Door
+from app.wire.errors import BadInput, NotFound
+from app.wire.states import Door, Lane
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 """What a node may be called: its name is part of queue names, Redis keys and file names."""
+
+
+_HELLO: Final = """
+-- KEYS: node   ARGV: ttl seconds, field, value...
+-- A node that reaches the broker beats there, and is given its turns there: its word in Discord then changes nothing.
+local before = redis.call('HMGET', KEYS[1], 'lane', 'state')
+if before[1] == 'queue' then return before[2] end
+redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return before[2] or ''
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,47 @@ def remember(tx: Transaction) -> None:
         for node, here in zip(known, pipe.execute(), strict=True):
             if here:
                 node.seen_at = now()
+
+
+def introduce(name: str, discord_id: int) -> None:
+    """Keep under which user id a node's Client-Bot writes in Discord; only what that user writes is believed."""
+    with transaction() as tx:
+        node = tx.scalar(select(Node).where(Node.name == name))
+        if node is None:
+            raise NotFound(f"There is no node {name!r}; `meatlizard status` lists them.")
+        if node.discord_id != discord_id:
+            audit.record(tx, "setup", Door.CLI, "node.introduce", name, discord_id=discord_id)
+        node.discord_id = discord_id
+
+
+def bots() -> dict[int, str]:
+    """Return the node of each Client-Bot's user id."""
+    with transaction() as tx:
+        query = select(Node.discord_id, Node.name).where(Node.discord_id.is_not(None))
+        return {identity: name for identity, name in tx.execute(query) if identity is not None}
+
+
+@cache
+def _hello() -> Any:
+    return redis.client().register_script(_HELLO)
+
+
+def hello(name: str, said: Mapping[str, Any]) -> str:
+    """Write the beat of a node that speaks through Discord; return the state it is in now."""
+    state = str(said.get("state") or "away")
+    beat = {
+        "state": state,
+        "slots": max(0, int(said.get("slots") or 0)),
+        "lane": Lane.DISCORD.value,
+        "model": said.get("model") or "",
+        "tokens_per_second": said.get("tokens_per_second") or "",
+        "error": said.get("error") or "",
+    }
+    fields = [str(part) for pair in beat.items() for part in pair]
+    before = _hello()(keys=[names.node_key(name)], args=[names.DISCORD_NODE_TTL_SECONDS, *fields])
+    if state == "ready" and before != b"ready":
+        enqueue(names.DISPATCH)
+    return state
 
 
 def listed() -> list[Shown]:

@@ -5,21 +5,18 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
 from sqlalchemy import delete, literal, select
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import aliased
 
 from app.core import keys
-from app.core.broker import enqueue
+from app.core.broker import ask_relay
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn, new_id, now
 from app.services import markdown
 from app.wire import names
-from app.wire.errors import BadInput, NotFound, Unavailable
+from app.wire.errors import BadInput, NotFound
 from app.wire.states import TurnState
-
-log = structlog.get_logger(__name__)
 
 TITLE_LENGTH: Final = 80
 """Characters of a title; the first words of the first prompt stand there until someone writes another."""
@@ -72,10 +69,7 @@ def create(user: str) -> Summary:
     with transaction() as tx:
         session = Session(id=new_id(), user_id=UUID(user), updated_at=now())
         tx.add(session)
-    try:
-        enqueue(names.OPEN_SESSION, str(session.id))
-    except Unavailable as error:
-        log.warning("channel.later", session=str(session.id), error=str(error))  # The first prompt asks again.
+    ask_relay(names.OPEN_SESSION, str(session.id))  # The first prompt asks again.
     return Summary(str(session.id), "", session.updated_at)
 
 
@@ -122,6 +116,7 @@ def remove(session: str, user: str) -> None:
     """Delete a person's session with all its messages and turns."""
     with transaction() as tx:
         tx.execute(delete(Session).where(Session.id == owned(tx, session, user).id))
+    ask_relay(names.CLOSE_SESSION, session)
 
 
 def show(session: str, user: str) -> Shown:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as Transaction
 
 from app.core import keys, redis
-from app.core.broker import enqueue
+from app.core.broker import ask_relay, enqueue
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn, new_id, now
@@ -19,7 +19,7 @@ from app.services import dispatch, events, markdown, queue, replay, sessions
 from app.wire import names
 from app.wire.errors import BadInput, Busy, EnvelopeForged, MeatLizardError, NotFound, PromptTooLong
 from app.wire.jobs import Outcome
-from app.wire.states import Door, EventKind, Role, TurnState
+from app.wire.states import Door, EventKind, Lane, Role, TurnState
 
 log = structlog.get_logger(__name__)
 
@@ -164,7 +164,7 @@ def stop(turn: str, user: str) -> None:
         if TurnState(row.state).final:
             return
         row.stopped = True
-        session, attempt, node = str(row.session_id), row.attempt, row.node
+        session, attempt, node, lane = str(row.session_id), row.attempt, row.node, row.lane
         waits = row.state == TurnState.QUEUED.value
         if waits:
             row.state, row.finished_at = TurnState.CANCELLED.value, now()
@@ -178,6 +178,8 @@ def stop(turn: str, user: str) -> None:
                 pipe.hset(names.turn_meta(turn), "stop", 1)
                 pipe.publish(names.node_control(node), f"stop {turn}")
                 pipe.execute()
+            if lane == Lane.DISCORD:
+                ask_relay(names.POST_CONTROL, "stop", node, session, turn, attempt)
     except redis.ERRORS as error:
         log.warning("stop.late", turn=turn, error=str(error))  # The sweeper reads `stopped` and does it again.
 
@@ -236,6 +238,8 @@ def end(turn: str, attempt: int, outcome: Outcome) -> bool:
         if state is TurnState.DONE:
             dispatch.remember_duration(outcome.total_ms)
         enqueue(names.LOG_METRICS, _metrics(outcome, state, door, waited, row.node, row.lane))
+        if row.lane != Lane.DISCORD:
+            ask_relay(names.POST_MIRROR, turn, expires=names.MIRROR_GOOD_SECONDS)
     dispatch.dispatch()
     dispatch.announce_places()
     return counted

@@ -13,6 +13,10 @@ PLATFORM_QUEUES: Final = (TURNS, STORAGE, METRICS, UPKEEP)
 
 # Tasks, by the queue that carries them.
 OPEN_SESSION: Final = "relay.open_session"
+CLOSE_SESSION: Final = "relay.close_session"
+POST_PROMPT: Final = "relay.post_prompt"
+POST_CONTROL: Final = "relay.post_control"
+POST_MIRROR: Final = "relay.post_mirror"
 GENERATE: Final = "inference.generate"
 FINISH: Final = "turns.finish"
 DISPATCH: Final = "turns.dispatch"
@@ -22,6 +26,10 @@ EXPIRE_LOGINS: Final = "upkeep.expire_logins"
 
 QUEUE_OF: Final = {
     OPEN_SESSION: RELAY,
+    CLOSE_SESSION: RELAY,
+    POST_PROMPT: RELAY,
+    POST_CONTROL: RELAY,
+    POST_MIRROR: RELAY,
     FINISH: TURNS,
     DISPATCH: TURNS,
     SWEEP: TURNS,
@@ -44,6 +52,10 @@ STREAM_TTL_SECONDS: Final = 3600
 """How long a running turn's stream outlives its last event."""
 CLOSED_TTL_SECONDS: Final = 900
 """How long a closed turn's stream stays for those who come back late; PostgreSQL answers after that."""
+DISCORD_NODE_TTL_SECONDS: Final = 60
+"""A node of the discord lane says HELLO every 30 seconds; one that has missed two is not given turns any more."""
+MIRROR_GOOD_SECONDS: Final = 3600
+"""A mirror that could not be posted for so long is left out: the turn is in PostgreSQL anyhow."""
 SWEEP_SECONDS: Final = 5
 MAX_ATTEMPTS: Final = 3
 ENVELOPE_MAX_AGE_SECONDS: Final = 3600
@@ -58,6 +70,10 @@ LEASES: Final = "ml:leases"
 """Sorted set of leased turns by the time of their lease, in milliseconds of Redis' clock."""
 NODES: Final = "ml:nodes"
 """Set of the nodes that are known; written by the platform, rebuilt from PostgreSQL."""
+REFUSED: Final = "ml:relay:refused"
+"""Hash that counts, by reason, the messages in Discord that were not believed."""
+LAYOUT: Final = "ml:relay:layout"
+"""Lock under which the guild's channels are made and removed: two Server-Bots at once would make each twice."""
 RECENT: Final = "ml:recent"
 """List of the durations of the latest turns, in milliseconds, newest first; what an ETA is made of."""
 
@@ -110,3 +126,8 @@ def node_control(node: str) -> str:
 def session_channel(session: str) -> str:
     """Return the Pub/Sub channel that tells a session's open pages of new turns."""
     return f"ml:session:{session}"
+
+
+def audited(reason: str, author: int, channel: int) -> str:
+    """Return the mark that keeps a flood of refused messages from flooding the audit trail."""
+    return f"ml:relay:audited:{reason}:{author}:{channel}"

@@ -1,1 +1,1 @@
-"""The Server-Bot."""
+"""The Server-Bot: a Celery worker on queue `relay` that holds the connection to Discord."""

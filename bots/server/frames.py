@@ -1,0 +1,53 @@
+"""From a message in Discord to the frame in it, and every reason not to believe one."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import discord
+
+from app.core import keys
+from app.services.channels import Place
+from app.wire.errors import EnvelopeError, EnvelopeTooOld
+from app.wire.frames import ATTACHMENT, Frame, FrameKind, parse_content
+
+ATTACHMENT_BYTES: Final = 1 << 20
+"""What a node sends fits a message's text; an attachment over this is not looked at."""
+CONTROL: Final = frozenset({FrameKind.HELLO, FrameKind.PONG})
+
+
+@dataclass
+class Refused(Exception):
+    """A message that is not believed."""
+
+    reason: str
+    suspicious: bool = True
+    """Whether it looks like somebody's doing, rather than a message that came late or twice."""
+
+
+async def read(place: Place, message: discord.Message, me: int, nodes: dict[int, str]) -> tuple[str, Frame] | None:
+    """Return the node that wrote a message and the frame in it; None where it is not for us; raise Refused."""
+    found = parse_content(message.content)
+    if found is None or found[0] != me:
+        return None
+    node = nodes.get(message.author.id)
+    if node is None or message.webhook_id is not None:
+        raise Refused("author")
+    if place.node not in (None, node):
+        raise Refused("channel")
+    envelope = found[1] if found[1] is not None else await _attached(message)
+    try:
+        frame = Frame.open(envelope, keys.node(node), message.channel.id, from_node=True)
+    except EnvelopeTooOld as error:
+        raise Refused("too_old") from error
+    except EnvelopeError as error:
+        raise Refused("forged") from error
+    if (frame.kind in CONTROL) is not (place.node is not None):
+        raise Refused("channel")
+    return node, frame
+
+
+async def _attached(message: discord.Message) -> str:
+    for attachment in message.attachments:
+        if attachment.filename == ATTACHMENT and attachment.size <= ATTACHMENT_BYTES:
+            return (await attachment.read()).decode("ascii", "replace")
+    raise Refused("empty")
