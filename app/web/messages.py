@@ -17,6 +17,22 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
 
 
+class Sampling(_Strict):
+    """How freely the model shall pick its words: figures only, since they lie in PostgreSQL as they are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=0, le=1000)
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    max_tokens: int | None = Field(default=None, ge=1, le=32_768)
+    seed: int | None = Field(default=None, ge=0, le=2**32 - 2)
+    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
+    repeat_penalty: float | None = Field(default=None, ge=0.5, le=2)
+
+
 class Prompt(_Strict):
     """A new prompt, below a reply or at the root; `id` makes sending it twice harmless."""
 
@@ -24,7 +40,7 @@ class Prompt(_Strict):
     id: Identity
     text: str = Field(max_length=TEXT_LENGTH)
     parent: Identity | None = None
-    sampling: dict[str, Any] = Field(default_factory=dict, max_length=16)
+    sampling: Sampling = Sampling()
 
 
 class Retry(_Strict):

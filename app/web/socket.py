@@ -119,8 +119,9 @@ class ChatSocket:
         user, session = self._who.id, self._session
         match given:
             case messages.Prompt():
+                sampling = given.sampling.model_dump(exclude_none=True)
                 accepted = await asyncio.to_thread(
-                    turns.submit, user, session, given.id, given.text, given.parent, Door.WEB, given.sampling
+                    turns.submit, user, session, given.id, given.text, given.parent, Door.WEB, sampling
                 )
                 await self._accept(accepted, given.id)
             case messages.Retry():
