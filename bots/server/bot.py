@@ -34,6 +34,12 @@ HELLO_SECONDS: Final = 60.0
 """An older HELLO found in the history says nothing of the node as it is now."""
 
 
+FORBIDDEN: Final = (
+    "The Server-Bot lacks a permission in Discord. Ask an administrator to give its role Manage Channels, Manage Roles,"
+    " View Channels, Send Messages, Attach Files and Read Message History again, here and in its channels; then press Retry."
+)
+
+
 class ServerBot(discord.Client):
     """Holds the guild, reads the channels, posts frames."""
 
@@ -108,11 +114,12 @@ class ServerBot(discord.Client):
     async def _back(self) -> None:
         self._set_ready(True)
         self.inbox.mark_behind()
-        try:
-            await self.learn_nodes()
-            await self.inbox.catch_up()
-        except AWAY as error:
-            log.warning("inbox.waits", error=str(error) or type(error).__name__)
+        await self._look_after()
+
+    async def on_guild_available(self, guild: discord.Guild) -> None:
+        """Go on after Discord itself had lost the guild for a while."""
+        if guild.id == settings().discord_guild and self.is_ready():
+            await self._back()
 
     async def on_message(self, message: discord.Message) -> None:
         """Read what is said in our channels; what is said to us elsewhere is refused."""
@@ -181,15 +188,19 @@ class ServerBot(discord.Client):
     @tasks.loop(seconds=ROUND_SECONDS)
     async def _round(self) -> None:
         """Look after what no event tells of: new nodes, channels that are still behind, turns that fell silent."""
-        if not self.is_ready():
-            return
+        if self.is_ready():
+            await self._look_after()
+
+    async def _look_after(self) -> None:
         try:
             await self.learn_nodes()
-            for identity, node in self._nodes.items():
-                await self.layout.control(node, identity)
             await self.inbox.catch_up()
             for _, _, session in await asyncio.to_thread(channels.speaking):
                 await self.inbox.look(session, QUIET_SECONDS)
+            for identity, node in list(self._nodes.items()):
+                await self.layout.control(node, identity)
+        except discord.Forbidden as error:
+            log.error("discord.forbidden", error=str(error), hint=FORBIDDEN)
         except (*AWAY, discord.DiscordException, MeatLizardError) as error:
             log.warning("round.failed", error=str(error) or type(error).__name__)
 

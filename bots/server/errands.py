@@ -12,14 +12,10 @@ from app.wire.errors import EnvelopeError
 from app.wire.events import PLATFORM
 from app.wire.frames import NO_TURN, Frame, FrameKind
 from app.wire.jobs import Job
-from bots.server.bot import ServerBot
+from bots.server.bot import FORBIDDEN, ServerBot
 
 log = structlog.get_logger(__name__)
 
-FORBIDDEN = (
-    "The Server-Bot may not write in its Discord channels. Ask an administrator to give its role the permissions"
-    " back (Manage Channels, Manage Roles, View Channels, Send Messages, Attach Files, Read Message History), then press Retry."
-)
 NOTHING = str(NO_TURN)
 NO_BOT = "The node's bot in Discord is not known. Ask an administrator to enter its user id, then press Retry."
 

@@ -1,0 +1,1 @@
+"""Tests of the Server-Bot against the sandbox."""
