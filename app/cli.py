@@ -91,7 +91,7 @@ def node(
     home: Home = None,
 ) -> None:
     """Answer prompts on this machine."""
-    from workers.inference import process
+    from app import node as process
 
     process.run(name)
 

@@ -15,6 +15,8 @@ SECONDS = 5
 def main() -> None:
     """Look at the node's beat: it runs out within seconds when the node is gone or cannot reach the broker."""
     settings = load(os.environ["MEATLIZARD_NODE"])
+    if settings.redis_url is None:
+        return  # With Discord alone the platform hears the node there, and nobody else can be asked.
     client = Redis.from_url(settings.redis_url.get_secret_value(), socket_timeout=SECONDS)
     try:
         state = client.hget(node_key(settings.node), "state")

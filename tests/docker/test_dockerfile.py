@@ -140,7 +140,7 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 import app.cli
 import app.local.commands
-import workers.inference.process
+import app.node
 import workers.inference.app
 """
     environment = {

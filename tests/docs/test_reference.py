@@ -7,6 +7,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from app.core.config import Settings
+from bots.client.config import ClientSettings
 from tests.docker import files
 from tests.docs import markdown
 from workers.inference.settings import NodeSettings
@@ -18,7 +19,7 @@ def table(heading: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(MEATLIZARD_\w+)` \| ([^|]+) \|", part, re.MULTILINE))
 
 
-@pytest.mark.parametrize(("heading", "settings"), [("The platform", Settings), ("A node", NodeSettings)])
+@pytest.mark.parametrize(("heading", "settings"), [("The platform", Settings), ("A node", NodeSettings), ("A node on Discord", ClientSettings)])
 def test_every_setting_is_there_with_its_default(heading, settings):
     told = table(heading)
     assert set(told) == {f"MEATLIZARD_{name.upper()}" for name in settings.model_fields}

@@ -11,6 +11,7 @@ from app import logs
 from app.wire import names
 from app.wire.acl import unacked_keys
 from workers.inference.node import Node
+from workers.inference.queue import QueueDoor
 from workers.inference.settings import NodeSettings, load
 
 
@@ -20,7 +21,15 @@ def settings() -> NodeSettings:
     return load(os.environ["MEATLIZARD_NODE"])
 
 
-app = Celery("node", broker=settings().redis_url.get_secret_value())
+def broker() -> str:
+    """Return where the queue lane is."""
+    url = settings().redis_url
+    if url is None:
+        raise ValueError("MEATLIZARD_REDIS_URL is not set: run `meatlizard up` first, or name the stack with --home.")
+    return url.get_secret_value()
+
+
+app = Celery("node", broker=broker())
 app.config_from_object("celeryconfig")
 # Celery's remote control is one channel for all workers: a node that may speak on it could shut the platform's down.
 app.conf.worker_enable_remote_control = False
@@ -36,7 +45,15 @@ def enqueue(task: str, *args: Any) -> None:
 @cache
 def node() -> Node:
     """Return this process's node."""
-    return Node(settings(), enqueue)
+    return Node(settings())
+
+
+@cache
+def door() -> QueueDoor:
+    """Return its door to the broker."""
+    made = QueueDoor(node(), broker(), settings().keys, enqueue)
+    node().add(made)
+    return made
 
 
 class NodeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types.
@@ -47,11 +64,12 @@ class NodeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
     requires = {"celery.worker.components:Timer"}
 
     def start(self, parent: Any) -> None:
-        """Start the loop and the engine."""
+        """Start the loop, the engine and the doors."""
+        door()
         node().start()
 
     def stop(self, parent: Any) -> None:
-        """Stop both."""
+        """Stop them."""
         node().stop()
 
     terminate = stop
@@ -73,4 +91,4 @@ def _logs(**_: object) -> None:
 @app.task(name=names.GENERATE)
 def generate(turn: str, attempt: int, envelope: str) -> None:
     """Run one attempt at one turn."""
-    node().generate(turn, attempt, envelope)
+    door().generate(turn, attempt, envelope)

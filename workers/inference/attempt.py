@@ -3,14 +3,13 @@
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
-from app.wire.envelope import NodeKeys
-from app.wire.events import Sealer
-from app.wire.jobs import Job, Outcome, event_ring
+from app.stream.growing import GrowingReply
+from app.wire.jobs import Job, Outcome
 from app.wire.states import TurnState, Verdict
 from workers.inference.engine import (
     BadParameter,
@@ -24,37 +23,24 @@ from workers.inference.engine import (
     Sampling,
     Text,
 )
-from workers.inference.writer import Reply, Writer
 
 log = structlog.get_logger(__name__)
 
 MOVED: Final = "The node was stopped in the middle of the reply."
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Attempt:
     """Runs a job on the engine; `run` returns its outcome, or None where nobody wants it any more."""
 
     job: Job
-    keys: NodeKeys
-    node: str
     engine: Engine
-    writer: Writer
-    reply: Reply = field(init=False)
-    prefix: str = field(init=False)
+    reply: GrowingReply
+    """What it writes into; the lane it belongs to brings it home."""
+    slots: asyncio.Semaphore
+    """The engine's, for all lanes together."""
     moved: bool = False
     """The node is going down: another one shall take the turn over."""
-
-    def __post_init__(self) -> None:
-        job = self.job
-        sealer = Sealer(event_ring(self.keys.from_node, job.session), job.turn, job.attempt, self.node)
-        # An engine that cannot carry a text on begins anew; the page cuts what it shows where `started` says.
-        self.prefix = job.prefix if self.engine.continues else ""
-        self.reply = Reply(job.turn, job.attempt, sealer, self.prefix)
-
-    def stop(self) -> None:
-        """End it with the text so far: a person asked for that."""
-        self.reply.hear(Verdict.STOP)
 
     def move(self) -> None:
         """End it so that another node can take it over."""
@@ -66,7 +52,12 @@ class Attempt:
         began = time.monotonic()
         facts: dict[str, Any] = {"model": self.engine.health().model}
         state, reason, retriable = TurnState.DONE, None, False
-        generating = asyncio.ensure_future(self._generate(began, facts))
+        generating: asyncio.Future[None]
+        if self.reply.changed.is_set():
+            # Stopped before it began: the engine need not hear of it.
+            generating = asyncio.get_running_loop().create_future()
+        else:
+            generating = asyncio.ensure_future(self._generate(began, facts))
         changed = asyncio.ensure_future(self.reply.changed.wait())
         try:
             await asyncio.wait((generating, changed), return_when=asyncio.FIRST_COMPLETED)
@@ -104,23 +95,21 @@ class Attempt:
 
     async def _generate(self, began: float, facts: dict[str, Any]) -> None:
         messages: list[Message] = [{"role": one["role"], "content": one["content"]} for one in self.job.messages]
-        request = GenerateRequest(messages, Sampling.from_dict(self.job.sampling), self.prefix)
-        fitted = await self.engine.fit(request)
-        self.reply.start(fitted.left_out)
-        self.writer.wake(urgent=False)
-        async with contextlib.aclosing(self.engine.generate(fitted.request)) as chunks:
-            async for chunk in chunks:
-                if isinstance(chunk, Text):
-                    first = not self.reply.begun
-                    self.reply.add(chunk.text)
-                    self.writer.wake(urgent=first)
-                    if first:
-                        facts["first_token_ms"] = (time.monotonic() - began) * 1000
-                elif isinstance(chunk, End):
-                    facts |= {
-                        "prompt_tokens": chunk.usage.prompt_tokens,
-                        "completion_tokens": chunk.usage.completion_tokens,
-                        "prompt_ms": chunk.usage.prompt_ms,
-                        "tokens_per_second": chunk.usage.tokens_per_second or None,
-                        "finish_reason": chunk.finish_reason,
-                    }
+        request = GenerateRequest(messages, Sampling.from_dict(self.job.sampling), self.reply.prefix)
+        async with self.slots:
+            fitted = await self.engine.fit(request)
+            self.reply.start(fitted.left_out)
+            async with contextlib.aclosing(self.engine.generate(fitted.request)) as chunks:
+                async for chunk in chunks:
+                    if isinstance(chunk, Text):
+                        if not self.reply.begun:
+                            facts["first_token_ms"] = (time.monotonic() - began) * 1000
+                        self.reply.add(chunk.text)
+                    elif isinstance(chunk, End):
+                        facts |= {
+                            "prompt_tokens": chunk.usage.prompt_tokens,
+                            "completion_tokens": chunk.usage.completion_tokens,
+                            "prompt_ms": chunk.usage.prompt_ms,
+                            "tokens_per_second": chunk.usage.tokens_per_second or None,
+                            "finish_reason": chunk.finish_reason,
+                        }

@@ -1,17 +1,23 @@
 """Starting the node's worker."""
 
 import os
+from collections.abc import Callable
 
 from celery.utils.nodenames import default_nodename, host_format
 
+from workers.inference.node import Door, Node
 
-def run(name: str) -> None:
-    """Consume the node's queue until SIGTERM."""
+
+def run(name: str, more: Callable[[Node], Door | None]) -> None:
+    """Consume the node's queue until SIGTERM; `more` gives the node another door beside."""
     os.environ["MEATLIZARD_NODE"] = name
     # Imported here because the application reads the node's settings, which the line above points at.
-    from workers.inference.app import app, settings
     from app.wire.names import inference_queue
+    from workers.inference.app import app, node, settings
 
+    beside = more(node())
+    if beside is not None:
+        node().add(beside)
     consumer = app.Worker(
         hostname=host_format(default_nodename(f"{settings().node}@%h")),
         pool="threads",

@@ -25,8 +25,8 @@ class NodeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file_encoding="utf-8", extra="ignore", frozen=True)
 
     node: str
-    redis_url: SecretStr
-    """The broker and the streams, as the node's own Redis user."""
+    redis_url: SecretStr | None = None
+    """The broker and the streams, as the node's own Redis user; unset, the node has the discord lane alone."""
     node_keys: SecretStr
     """The node's relay keys, as `node invite` printed them."""
 
@@ -63,7 +63,7 @@ class NodeSettings(BaseSettings):
         NodeKeys.parse(value.get_secret_value())
         return value
 
-    @field_validator("ngl", "threads", "start_seconds", "model", "llama_server", mode="before")
+    @field_validator("redis_url", "ngl", "threads", "start_seconds", "model", "llama_server", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value
@@ -94,7 +94,12 @@ class NodeSettings(BaseSettings):
         )
 
 
+def file(name: str) -> Path:
+    """Return the settings file of the node `name`."""
+    return home() / "nodes" / f"{name}.env"
+
+
 def load(name: str) -> NodeSettings:
     """Read the settings of the node `name`."""
     os.environ.setdefault(f"{PREFIX}NODE", name)
-    return NodeSettings(_env_file=home() / "nodes" / f"{name}.env")  # type: ignore[call-arg]  # pydantic-settings' own
+    return NodeSettings(_env_file=file(name))  # type: ignore[call-arg]  # pydantic-settings' own

@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
 
 from app.stream.append import Appender
+from app.stream.growing import GrowingReply
 from app.wire import names
 from app.wire.events import Event, Sealer
 from app.wire.states import EventKind, Verdict
@@ -21,51 +22,41 @@ AWAY_SECONDS: Final = 0.5
 """Pause before the next try while Redis is away; the text waits here meanwhile."""
 
 
-class Reply:
-    """The reply of one attempt as it grows, and how far it has gone out."""
+def _nobody(urgent: bool) -> None:
+    pass
+
+
+class Reply(GrowingReply):
+    """The reply of one attempt on its way to its stream, and how far it has gone out."""
 
     def __init__(self, turn: str, attempt: int, sealer: Sealer, prefix: str) -> None:
-        self.turn: Final = turn
-        self.attempt: Final = attempt
-        self.verdict = Verdict.GO
-        """The latest word from Redis; anything but `go` ends the attempt."""
-        self.changed: Final = asyncio.Event()
-        """Set when the verdict is no longer `go`."""
-        self.left_out = 0
+        super().__init__(turn, attempt, prefix)
         self._sealer: Final = sealer
-        self._parts: Final = [prefix] if prefix else []
         self._base: Final = len(prefix.encode())
-        self._length = self._base
         self._pending: Final[list[str]] = []
         self._sent = self._base
         self._announce = False
         self.spoke_at = time.monotonic()
-
-    @property
-    def text(self) -> str:
-        """The whole reply so far, an earlier attempt's part included."""
-        return "".join(self._parts)
+        self.wake: Callable[[bool], None] = _nobody
+        """Tells the writer that there is something to go out, and whether it is urgent."""
 
     @property
     def due(self) -> bool:
         """Say whether something waits to go out."""
         return bool(self._pending) or self._announce
 
-    @property
-    def begun(self) -> bool:
-        """Say whether any text of this attempt has been written."""
-        return self._length > self._base
-
     def start(self, left_out: int) -> None:
         """Announce that the engine has taken the prompt."""
-        self.left_out = left_out
+        super().start(left_out)
         self._announce = True
+        self.wake(False)
 
     def add(self, text: str) -> None:
-        """Add text at the end."""
-        self._parts.append(text)
+        """Add text at the end; the first goes out at once."""
+        first = not self.begun
+        super().add(text)
         self._pending.append(text)
-        self._length += len(text.encode())
+        self.wake(first)
 
     def events(self) -> list[bytes]:
         """Return, sealed, what has not gone out yet."""
@@ -91,12 +82,6 @@ class Reply:
         self._announce = self._announce and not announced
         self.spoke_at = time.monotonic()
 
-    def hear(self, verdict: Verdict) -> None:
-        """Take in what Redis says of the attempt."""
-        if verdict is not Verdict.GO:
-            self.verdict = verdict
-            self.changed.set()
-
     def _started(self, at: int) -> bytes:
         data = {"node": self._sealer.node, "left_out": self.left_out}
         return self._sealer.seal(Event(EventKind.STARTED, self.turn, self.attempt, at=at, data=data))
@@ -118,12 +103,13 @@ class Writer:
     def open(self, reply: Reply) -> None:
         """Begin to carry a reply, and to renew its lease."""
         self._replies.add(reply)
+        reply.wake = self.wake
 
     def close(self, reply: Reply) -> None:
         """Carry a reply no longer."""
         self._replies.discard(reply)
 
-    def wake(self, *, urgent: bool) -> None:
+    def wake(self, urgent: bool) -> None:
         """Say that a reply has something to go out; urgent things are not gathered."""
         self._due.set()
         if urgent:

@@ -1,0 +1,180 @@
+"""The queue lane's door: jobs come as Celery tasks, replies go to Redis Streams, outcomes back as tasks."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
+
+from app.stream.append import Appender
+from app.stream.hub import LOST, Hub
+from app.wire import names
+from app.wire.envelope import NodeKeys
+from app.wire.errors import EnvelopeError
+from app.wire.events import Sealer
+from app.wire.jobs import Job, Outcome, event_ring
+from app.wire.states import Lane, Verdict
+from workers.inference.node import Node
+from workers.inference.writer import Reply, Writer
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS: Final = 0.2
+"""Pause before the next try at a beat that Redis did not take: a node that is up is not to be kept waiting."""
+CONFIRM_SECONDS: Final = 1.0
+"""How often a finished turn is asked for whether PostgreSQL has it."""
+RESEND_EVERY: Final = 5
+"""After so many questions its outcome is sent again: the broker may have lost it."""
+GIVE_UP_AFTER: Final = 900
+"""Questions after which a node lets go of a finished turn; the platform has been away for a quarter of an hour."""
+
+Enqueue = Callable[..., None]
+"""Sends a task by name: `enqueue(task, *args)`; blocks for about a millisecond, so it is called in a thread."""
+
+
+class QueueDoor:
+    """Brings the broker's jobs to the node and their replies home."""
+
+    def __init__(self, node: Node, url: str, keys: NodeKeys, enqueue: Enqueue) -> None:
+        self._node: Final = node
+        self._name: Final = node.settings.node
+        self._keys: Final = keys
+        self._enqueue: Final = enqueue
+        self._replies: Final[dict[str, Reply]] = {}
+        self._delivering: Final[set[asyncio.Task[None]]] = set()
+        self._was_ready = False
+        self._beaten = 0.0
+        pool = BlockingConnectionPool.from_url(
+            url, max_connections=8, timeout=5, socket_timeout=5, socket_connect_timeout=3, health_check_interval=15
+        )
+        self._redis = Redis(connection_pool=pool)
+        self._appender = Appender(self._redis)
+        self._writer = Writer(self._appender)
+        self._hub = Hub(Redis.from_url(url, socket_timeout=None, socket_connect_timeout=3))
+
+    def generate(self, turn: str, attempt: int, envelope: str) -> None:
+        """Run one job; called from a Celery thread, returns when its outcome is on its way."""
+        self._node.call(self._run(turn, attempt, envelope))
+
+    async def serve(self) -> None:
+        """Write, beat and hear stops."""
+        async with self._hub.running(), asyncio.TaskGroup() as group:
+            group.create_task(self._writer.run())
+            group.create_task(self._beat())
+            group.create_task(self._hear_stops())
+
+    async def tell(self) -> None:
+        """Beat now, or as soon as Redis is there."""
+        try:
+            await self._write_beat()
+            self._beaten = time.monotonic()
+        except (RedisError, OSError) as error:
+            self._beaten = 0.0
+            log.warning("beat.missed", error=str(error))
+
+    async def close(self) -> None:
+        """Give outcomes a moment to be confirmed, and say that the node is gone."""
+        if self._delivering:
+            await asyncio.wait(self._delivering, timeout=2)
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.delete(names.node_key(self._name))
+        await self._redis.aclose()
+
+    async def _run(self, turn: str, number: int, envelope: str) -> None:
+        try:
+            job = Job.open(envelope, self._keys, turn, number)
+        except EnvelopeError as error:
+            log.warning("job.refused", turn=turn, attempt=number, error=str(error))
+            return
+        verdict = await self._appender.begin(turn, number, job.leased_ms)
+        if verdict not in (Verdict.GO, Verdict.STOP):
+            log.info("job.dropped", turn=turn, attempt=number, why=verdict)
+            return
+        sealer = Sealer(event_ring(self._keys.from_node, job.session), job.turn, job.attempt, self._name)
+        reply = Reply(turn, number, sealer, self._node.prefix(job))
+        reply.hear(verdict)
+        self._replies[turn] = reply
+        self._writer.open(reply)
+        try:
+            outcome = await self._node.run(job, reply)
+        finally:
+            if self._replies.get(turn) is reply:
+                del self._replies[turn]
+        if outcome is None:
+            self._writer.close(reply)
+            return
+        await self._send(job, outcome)
+        delivery = asyncio.create_task(self._deliver(job, reply, outcome))
+        self._delivering.add(delivery)
+        delivery.add_done_callback(self._delivering.discard)
+
+    async def _send(self, job: Job, outcome: Outcome) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            await self._writer.flush()
+        envelope = outcome.seal(self._keys, job.session)
+        try:
+            await asyncio.to_thread(self._enqueue, names.FINISH, job.turn, job.attempt, self._name, envelope)
+        except Exception as error:
+            # Whatever keeps it from the broker now, it is sent again until the platform confirms.
+            log.warning("outcome.waits", turn=job.turn, attempt=job.attempt, error=str(error))
+
+    async def _deliver(self, job: Job, reply: Reply, outcome: Outcome) -> None:
+        """Keep an outcome until PostgreSQL has it: the lease is renewed and the task sent again until then."""
+        try:
+            for asked in range(1, GIVE_UP_AFTER):
+                await asyncio.sleep(CONFIRM_SECONDS)
+                try:
+                    verdict = await self._appender.append(reply.turn, reply.attempt)
+                    if verdict is Verdict.UNKNOWN:
+                        await self._appender.seed(reply.turn, reply.attempt, reply.everything())
+                except (RedisError, OSError):
+                    continue
+                if verdict in (Verdict.CLOSED, Verdict.STALE):
+                    return
+                if asked % RESEND_EVERY == 0 or verdict is Verdict.UNKNOWN:
+                    await self._send(job, outcome)
+            log.error("outcome.lost", turn=reply.turn, attempt=reply.attempt)
+        finally:
+            self._writer.close(reply)
+
+    async def _hear_stops(self) -> None:
+        async with self._hub.listen(names.node_control(self._name)) as listener:
+            while True:
+                message = await listener.get()
+                if message == LOST:
+                    continue  # The next flush of each reply hears of it anyway.
+                command, _, turn = message.decode(errors="replace").partition(" ")
+                if command == "stop" and turn in self._replies:
+                    self._replies[turn].hear(Verdict.STOP)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            if time.monotonic() - self._beaten >= names.BEAT_SECONDS:
+                await self.tell()
+
+    async def _write_beat(self) -> None:
+        health = self._node.health()
+        beat: dict[Any, Any] = {
+            "state": health.state,
+            "slots": health.slots,
+            "lane": Lane.QUEUE.value,
+            "model": health.model,
+            "tokens_per_second": health.tokens_per_second or "",
+            "memory": health.memory,
+            "restarts": health.restarts,
+            "error": health.error,
+        }
+        key = names.node_key(self._name)
+        async with self._redis.pipeline(transaction=True) as pipe:
+            pipe.hset(key, mapping=beat)
+            pipe.expire(key, names.NODE_TTL_SECONDS)
+            await pipe.execute()
+        ready = health.state == "ready"
+        if ready and not self._was_ready:
+            await asyncio.to_thread(self._enqueue, names.DISPATCH)
+        self._was_ready = ready
