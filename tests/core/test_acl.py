@@ -84,14 +84,16 @@ def node(servers: Servers) -> Iterator[Any]:
         yield client
 
 
+READING = ["GET", "TYPE", "LRANGE:0:-1", "HGETALL", "SMEMBERS", "ZRANGE:0:-1", "XRANGE:-:+", "DEL", "UNLINK", "DUMP", "EXISTS", "EXPIRE:1", "COPY:ml:turn:x"]
+
+
 @pytest.mark.parametrize("key", FOREIGN_KEYS)
-@pytest.mark.parametrize(
-    "command", ["GET", "TYPE", "LRANGE {} 0 -1", "HGETALL", "SMEMBERS", "ZRANGE {} 0 -1", "XRANGE {} - +", "DEL", "DUMP"]
-)
-def test_reads_and_removes_nothing_foreign(node: Any, key: str, command: str) -> None:
-    words = command.format(key).split() if "{}" in command else [command, key]
-    with pytest.raises(NoPermissionError):
-        node.execute_command(*words)
+def test_reads_and_removes_nothing_foreign(node: Any, key: str) -> None:
+    for line in READING:
+        command, _, more = line.partition(":")
+        arguments = [more] if command == "COPY" else more.split(":") if more else []
+        with pytest.raises(NoPermissionError):
+            node.execute_command(command, key, *arguments)
 
 
 @pytest.mark.parametrize("key", FOREIGN_KEYS)
@@ -116,10 +118,10 @@ def test_a_script_reaches_no_further_than_its_user(servers: Servers, node: Any) 
         node.evalsha(hashlib.sha1(APPEND.encode()).hexdigest(), 2, "anything", "ml:stream:t", 1, "ml:events:t", 9, "x")
 
 
-@pytest.mark.parametrize("line", FORBIDDEN)
-def test_runs_no_command_of_an_administrator(node: Any, line: str) -> None:
-    with pytest.raises((NoPermissionError, RedisError), match=r"(?i)permission|unknown subcommand"):
-        node.execute_command(*line.split())
+def test_runs_no_command_of_an_administrator(node: Any) -> None:
+    for line in FORBIDDEN:
+        with pytest.raises(RedisError, match=r"(?i)permission|unknown subcommand"):
+            node.execute_command(*line.split())
 
 
 def test_puts_outcomes_onto_turns_and_reads_none(node: Any) -> None:

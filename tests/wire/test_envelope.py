@@ -134,7 +134,7 @@ def test_padding_keeps_zeros_and_marks(data: bytes) -> None:
         assert MASTER.open(MASTER.seal(awkward)) == awkward
 
 
-@pytest.mark.parametrize("text", ["", " , ", "short", "A" * 44, Fernet.generate_key().decode()[:-4], "ü" * 44])
+@pytest.mark.parametrize("text", ["", " , ", "short", "A" * 44, "QI661jvB60P-LWFAZH-0HFWmuMpwT1h37QAleDPo", "ü" * 44])
 def test_bad_keys_are_named_with_what_to_do(text: str) -> None:
     with pytest.raises(ValueError, match="keys new"):
         Ring.parse(text)
