@@ -66,12 +66,12 @@ def create(world: World, guild: Guild, actor: int | None, wanted: dict[str, Any]
     channel.position = int(wanted["position"]) if wanted.get("position") is not None else max(siblings, default=-1) + 1
     channel.slowmode = int(wanted.get("rate_limit_per_user") or 0)
     channel.nsfw = bool(wanted.get("nsfw"))
-    if wanted.get("permission_overwrites") is not None:
+    if wanted.get("permission_overwrites"):
         channel.overwrites = _overwrites(world, guild, wanted["permission_overwrites"])
         if actor is not None:
             _grants(world, guild, channel, actor, [], channel.overwrites)
     elif channel.parent is not None:
-        # Made in a category without overwrites of its own, a channel takes the category's.
+        # Made in a category without overwrites of its own, a channel takes the category's; discord.py sends [] for none.
         parent = store.channels[channel.parent]
         channel.overwrites = [Overwrite(one.id, one.type, one.allow, one.deny) for one in parent.overwrites]
     store.channels[channel.id] = channel

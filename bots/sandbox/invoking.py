@@ -47,7 +47,7 @@ def _command(
     path = name.removeprefix("/").split()
     command = commands.find_usable(world, channel, user, path[0] if path else "", application)
     resolved: dict[str, dict[str, Any]] = {}
-    options = _options(world, channel, command.body.get("options") or [], path[1:], given, focused, resolved)
+    options = _options(world, channel, user, command.body.get("options") or [], path[1:], given, focused, resolved)
     data: dict[str, Any] = {"id": str(command.id), "name": command.body["name"], "type": 1, "options": options}
     if resolved:
         data["resolved"] = resolved
@@ -132,6 +132,7 @@ def _send(
 def _options(
     world: World,
     channel: Channel,
+    user: int,
     known: list[dict[str, Any]],
     path: list[str],
     given: dict[str, Any],
@@ -142,7 +143,7 @@ def _options(
         step = next((one for one in known if path and one["name"] == path[0]), None)
         if step is None:
             raise ApiError(Problem.UNKNOWN_COMMAND)
-        inner = _options(world, channel, step.get("options") or [], path[1:], given, focused, resolved)
+        inner = _options(world, channel, user, step.get("options") or [], path[1:], given, focused, resolved)
         return [{"type": step["type"], "name": step["name"], "options": inner}]
     if unknown := set(given) - {one["name"] for one in known}:
         raise invalid(
@@ -159,13 +160,13 @@ def _options(
             # Half typed: sent as it is (docs: application-commands, Autocomplete).
             found.append({"type": option["type"], "name": name, "value": given[name], "focused": True})
             continue
-        value = _value(world, channel, option, given[name], resolved)
+        value = _value(world, channel, user, option, given[name], resolved)
         found.append({"type": option["type"], "name": name, "value": value})
     return found
 
 
 def _value(
-    world: World, channel: Channel, option: dict[str, Any], value: Any, resolved: dict[str, dict[str, Any]]
+    world: World, channel: Channel, user: int, option: dict[str, Any], value: Any, resolved: dict[str, dict[str, Any]]
 ) -> Any:
     name, kind = option["name"], option["type"]
     where = f"options.{name}"
@@ -183,7 +184,7 @@ def _value(
             case 5:
                 value = value if isinstance(value, bool) else str(value).lower() in ("true", "1", "yes")
             case _:
-                value = _resolve(world, channel, kind, int(value), resolved)
+                value = _resolve(world, channel, user, kind, int(value), resolved)
     except (TypeError, ValueError):
         raise invalid(where, "BASE_TYPE_CONVERT", "This is not what the option takes.") from None
     choices = option.get("choices") or []
@@ -192,7 +193,9 @@ def _value(
     return value
 
 
-def _resolve(world: World, channel: Channel, kind: int, target: int, resolved: dict[str, dict[str, Any]]) -> str:
+def _resolve(
+    world: World, channel: Channel, user: int, kind: int, target: int, resolved: dict[str, dict[str, Any]]
+) -> str:
     """Users, channels and roles travel as ids with the objects beside them (docs: Resolved Data)."""
     store, shapes = world.store, world.shapes
     if kind in (USER, MENTIONABLE) and target in store.users:
@@ -206,7 +209,9 @@ def _resolve(world: World, channel: Channel, kind: int, target: int, resolved: d
         found = store.channels.get(target)
         if found is None or found.guild != channel.guild:
             raise ApiError(Problem.UNKNOWN_CHANNEL)
-        resolved.setdefault("channels", {})[str(target)] = shapes.channel(found)
+        resolved.setdefault("channels", {})[str(target)] = shapes.channel(found) | {
+            "permissions": shapes.permissions(found, user)
+        }
     else:
         raise ApiError(Problem.UNKNOWN_USER)
     return str(target)

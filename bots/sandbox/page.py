@@ -23,7 +23,7 @@ def routes(app: web.Application) -> None:
     """Serve it."""
     app.router.add_get("/", _page)
     app.router.add_post("/", _enter)
-    app.router.add_get("/static/{name:page\\.(?:css|js)}", _file)
+    app.router.add_get("/static/{name:page\\.css|page\\.js|icon\\.svg}", _file)
 
 
 async def _page(request: web.Request) -> web.StreamResponse:

@@ -136,7 +136,9 @@ def run(host: str | None, port: int | None, state: Path | None, limits: str | No
         asyncio.run(_run(chosen))
     except OSError as error:
         reason = error.strerror or str(error)
-        raise BadInput(f"The sandbox cannot listen at {chosen.host}:{chosen.port}: {reason}. Choose another --port.") from None
+        raise BadInput(
+            f"The sandbox cannot listen at {chosen.host}:{chosen.port}: {reason}. Choose another --port."
+        ) from None
 
 
 async def _run(config: Config) -> None:

@@ -38,7 +38,7 @@ async def _create(call: Call) -> Any:
     if kind not in (PUBLIC_THREAD, PRIVATE_THREAD):
         raise invalid("type", "BASE_TYPE_CHOICES", "Value must be one of (11, 12).")
     parent = access.channel(call.world.store, call.id("channel"), call.bot)
-    return Answer(201, call.world.shapes.channel(create(call.world, parent, call.bot, kind, wanted)))
+    return _made(call, create(call.world, parent, call.bot, kind, wanted))
 
 
 async def _create_from_message(call: Call) -> Any:
@@ -49,7 +49,12 @@ async def _create_from_message(call: Call) -> Any:
     if message.id in store.channels:
         raise ApiError(Problem.HAS_THREAD)
     thread = create(call.world, parent, call.bot, PUBLIC_THREAD, await call.json(), message.id)
-    return Answer(201, call.world.shapes.channel(thread))
+    return _made(call, thread)
+
+
+def _made(call: Call, thread: Channel) -> Answer:
+    shapes = call.world.shapes
+    return Answer(201, shapes.channel(thread) | {"member": shapes.thread_member(thread, call.bot)})
 
 
 def create(

@@ -1,0 +1,1 @@
+"""Tests of the sandbox, with discord.py as it comes from its makers."""
