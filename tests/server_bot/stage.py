@@ -158,7 +158,8 @@ async def running(client: discord.Client, token: str) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            await client.close()
+            # As the bridge does it: a client that is closed while it reconnects stumbles over itself.
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError, discord.DiscordException):
                 await task
 

@@ -1,0 +1,61 @@
+"""The mirror of a queue-lane turn, and what a node's HELLO does to the queue."""
+
+import asyncio
+
+import orjson
+
+from app.core import keys, redis
+from app.services import dispatch, nodes
+from app.wire import names
+from app.wire.errors import EnvelopeForged
+from app.wire.events import PLATFORM
+from app.wire.frames import Frame, FrameKind, parse_content
+from tests.server_bot.stage import Stage
+from tests.support.nodes import PlayedNode
+from tests.support.people import Member
+from tests.support.waiting import until_async
+
+
+async def test_a_queue_lane_turn_is_mirrored_sealed(ada: Member, stage: Stage) -> None:
+    await stage.node.hello("draining")
+    await until_async(lambda: asyncio.to_thread(lambda: not dispatch.node_slots()))
+    played = PlayedNode("den", stage.client)
+    await played.come_up()
+    session = ada.session()
+    accepted = await asyncio.to_thread(ada.ask, session, "Warum ist der Himmel blau?")
+    await played.answer("Weil ", "Licht gestreut wird.")
+    channel = await stage.bot.layout.session(session)
+    assert channel is not None
+    messages = await until_async(lambda: asyncio.to_thread(stage.messages, channel.id))
+    assert len(messages) == 1
+    found = parse_content(messages[0].content)
+    assert found is not None
+    assert found[1] is not None
+    frame = Frame.open(found[1], keys.node(PLATFORM), channel.id, from_node=False)
+    assert (frame.kind, frame.turn, frame.attempt) == (FrameKind.MIRROR, accepted.turn, 1)
+    record = orjson.loads(frame.body)
+    assert (record["prompt"], record["reply"]) == ("Warum ist der Himmel blau?", "Weil Licht gestreut wird.")
+    for name in ("home", "den"):
+        try:
+            Frame.open(found[1], keys.node(name), channel.id, from_node=False)
+        except EnvelopeForged:
+            continue
+        raise AssertionError(f"the node {name} can read what is not its own")
+    assert not stage.sandbox.world.store.search("Himmel")
+    assert not stage.failed
+
+
+async def test_a_node_that_reaches_the_broker_is_given_its_turns_there(stage: Stage) -> None:
+    key = names.node_key("home")
+    shown = next(one for one in await asyncio.to_thread(nodes.listed) if one.name == "home")
+    assert (shown.lane, shown.slots, shown.state, shown.model) == ("discord", 2, "ready", "scripted")
+    assert 0 < redis.client().ttl(key) <= names.DISCORD_NODE_TTL_SECONDS
+    redis.client().hset(key, mapping={"lane": "queue", "state": "ready", "slots": 3})
+    sent = await stage.node.post(stage.node.control(), Frame(FrameKind.HELLO, body=b'{"state": "ready", "slots": 2}'))
+    await stage.handled(stage.node.control(), sent)
+    assert redis.client().hmget(key, "lane", "slots") == [b"queue", b"3"]
+
+
+async def test_what_is_not_json_is_refused(stage: Stage) -> None:
+    await stage.node.post(stage.node.control(), Frame(FrameKind.HELLO, body=b"[1"))
+    await stage.refused("malformed")
