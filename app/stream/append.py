@@ -49,6 +49,10 @@ class Appender:
                 raise answer
         return [Verdict(_text(answer)) for answer in answers]
 
+    async def kept(self, turn: str) -> bool:
+        """Say whether there is a stream of the turn."""
+        return bool(await self._redis.exists(names.turn_stream(turn)))
+
     async def seed(self, turn: str, attempt: int, events: Sequence[bytes]) -> Verdict:
         """Lay the stream anew from byte 0, where Redis has lost it."""
         keys, args = _place(turn, attempt)

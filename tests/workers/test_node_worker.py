@@ -7,11 +7,12 @@ from uuid import UUID
 import pytest
 from pytest_celery import CeleryTestSetup
 
-from app.core import redis
+from app.core import keys, redis
 from app.core.db import transaction
 from app.core.models import Turn
-from app.services import replay, sweep, turns
+from app.services import queue, replay, sweep, turns
 from app.wire import names
+from app.wire.jobs import Job
 from app.wire.states import TurnState
 from tests.fakes.llama import reply_text
 from tests.support import nodes as played
@@ -136,6 +137,32 @@ def test_a_redis_that_forgets_all_in_the_middle_costs_nothing(
     until(lambda: ready("home"))
     until(lambda: sweep.sweep() or row(after).state == TurnState.DONE, said=node.logs)
     until(lambda: row(after).state == TurnState.DONE, said=node.logs)
+
+
+def test_a_reply_that_is_carried_on_is_whole_in_a_redis_that_forgot_it(
+    setup: CeleryTestSetup, node_workers: Nodes, ada: Member
+) -> None:
+    session = ada.session()
+    turn = ada.ask(session, "Carry on!").turn
+    queue.remove(turn, ada.id)  # It is given out by hand, as if Redis had lost everything after its lease.
+    with transaction() as tx:
+        found = tx.get_one(Turn, UUID(turn))
+        found.attempt, found.state, found.node, found.lane = 1, "running", "home", "queue"
+    redis.client().delete(names.turn_meta(turn))
+    words = expected("Carry on!")
+    job = Job(turn, 1, session, [SYSTEM, {"role": "user", "content": "Carry on!"}], prefix=words[:24], leased_ms=_now())
+    setup.app.send_task(
+        names.GENERATE, args=(turn, 1, job.seal(keys.node("home"))), queue=names.inference_queue("home")
+    )
+    node = node_workers.start()
+    until(lambda: row(turn).state == TurnState.DONE, said=node.logs)
+    assert turns.reply(turn) == words
+    assert replay.text(turn, session) == words
+
+
+def _now() -> int:
+    seconds, micros = redis.client().time()
+    return int(seconds * 1000 + micros // 1000)
 
 
 def test_a_job_delivered_twice_is_run_once(setup: CeleryTestSetup, node_workers: Nodes, ada: Member) -> None:

@@ -98,6 +98,9 @@ class QueueDoor:
         reply = Reply(turn, number, sealer, self._node.prefix(job))
         reply.hear(verdict)
         self._replies[turn] = reply
+        if reply.text and not await self._appender.kept(turn):
+            # Redis was emptied since this attempt was leased: what it continues has to lie there again.
+            await self._appender.seed(turn, number, reply.everything())
         self._writer.open(reply)
         try:
             outcome = await self._node.run(job, reply)
