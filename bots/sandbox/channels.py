@@ -123,11 +123,10 @@ def edit(world: World, guild: Guild, channel: Channel, actor: int | None, wanted
 
 def _changed(world: World, channel: Channel) -> None:
     world.gateway.show(channel)
-    for thread in [one for one in world.store.channels.values() if one.thread and one.parent == channel.id]:
-        for session in list(world.gateway.sessions.values()):
-            # Threads live under their channel's overwrites.
-            if thread.id in session.seen and not may.may_view(world.store, thread, session.bot):
-                world.gateway.show(thread)
+    assert channel.guild is not None
+    # Threads live under their channel's overwrites.
+    under = [one for one in world.store.guild_threads(channel.guild) if one.parent == channel.id]
+    world.gateway.reconsider(channel.guild, under)
 
 
 async def _move(call: Call) -> Any:

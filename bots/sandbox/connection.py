@@ -39,7 +39,8 @@ async def connect(request: web.Request) -> web.StreamResponse:
     world = request.app[WORLD]
     if world.faults.gateway(Kind.REFUSE_CONNECT, None):
         return web.Response(status=503, text="no healthy upstream")
-    socket = web.WebSocketResponse(compress=False, heartbeat=None, max_msg_size=1 << 20)
+    # Two seconds for a client to say goodbye: one that hangs must not hold up who drops it.
+    socket = web.WebSocketResponse(timeout=2.0, compress=False, max_msg_size=1 << 20)
     await socket.prepare(request)
     connection = Connection(world, socket, request)
     world.connections.add(connection)
@@ -182,7 +183,10 @@ class Connection:
         if not world.limits.on:
             return True
         if len(started) >= world.config.identify_limit:
+            others = [one for one in world.connections if one.session and one.session.bot == application.id]
             world.reset_token(application)
+            for one in others:
+                world.spawn(one.drop(4004))
             raise Closed(4004, "Authentication failed.")
         if len([one for one in started if one > now - world.config.identify_seconds]) >= MAX_CONCURRENCY:
             return False

@@ -62,6 +62,7 @@ def routes(app: web.Application) -> None:
         "dump": _dump,
         "view": _view,
         "search": _search,
+        "requests": _requests,
         "faults": _faults,
         "interaction": _interaction,
         "wait": _wait,
@@ -343,7 +344,21 @@ async def _view(world: World, body: Body) -> Any:
 async def _search(world: World, body: Body) -> Any:
     if not body.get("q"):
         raise ValueError("q is what to look for")
-    return {"hits": world.store.search(body["q"])}
+    told = [
+        {"kind": "event", "id": f"{session.id}/{number}"}
+        for session in world.gateway.sessions.values()
+        for number, text in session.events
+        if body["q"] in text
+    ]
+    return {"hits": [*world.store.search(body["q"]), *world.journal.search(body["q"]), *told]}
+
+
+async def _requests(world: World, body: Body) -> Any:
+    """How often which route was answered how, since the start or the last look with reset=1."""
+    told = world.journal.told()
+    if body.get("reset"):
+        world.journal.counts.clear()
+    return told
 
 
 async def _wait(world: World, body: Body) -> Any:

@@ -87,5 +87,5 @@ def _messages(world: World, channel: Channel, user: int) -> list[dict[str, Any]]
     if not may.in_channel(store, channel, user) & may.READ_MESSAGE_HISTORY:
         return []
     shown = store.page(channel.id, SHOWN, None, None, None)
-    shown += [one for one in store.messages.values() if one.only_for == user and one.channel == channel.id]
+    shown += store.hidden(channel.id, user)
     return [_whole(world, one) for one in sorted(shown, key=lambda one: one.id)]

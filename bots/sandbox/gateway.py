@@ -37,7 +37,7 @@ class Gateway:
         self._faults = faults
         self._clock = clock
         self._resume_seconds = resume_seconds
-        self._later: set[asyncio.TimerHandle] = set()
+        self._later: list[asyncio.TimerHandle] = []
 
     def send(self, session: Session, event: str, data: Data, channel: int | None = None) -> None:
         """Dispatch one event to one session; here faults have their way, upstream of the sequence numbers."""
@@ -51,7 +51,7 @@ class Gateway:
             case Kind.DELAY:
                 assert fault is not None
                 loop = asyncio.get_running_loop()
-                self._later.add(loop.call_later(fault.order.seconds, session.dispatch, event, data))
+                self._later.append(loop.call_later(fault.order.seconds, session.dispatch, event, data))
                 return
             case Kind.DUPLICATE:
                 session.dispatch(event, data)
@@ -111,9 +111,10 @@ class Gateway:
             if channel.id in session.seen:
                 self._withdraw(session, channel)
 
-    def reconsider(self, guild: int) -> None:
-        """After roles or members changed: tell each session of the channels it gained and lost."""
-        channels = [*self._store.guild_channels(guild), *self._store.guild_threads(guild)]
+    def reconsider(self, guild: int, channels: list[Channel] | None = None) -> None:
+        """After roles, members or overwrites changed: tell each session of the channels it gained and lost."""
+        if channels is None:
+            channels = [*self._store.guild_channels(guild), *self._store.guild_threads(guild)]
         for session in self._alive():
             if not (session.intents & GUILDS and self._in(session, guild)):
                 continue

@@ -8,6 +8,7 @@ from bots.sandbox import permissions as may
 from bots.sandbox.errors import ApiError, Problem, invalid
 from bots.sandbox.records import Guild, Member, Role
 from bots.sandbox.rest import Api, Call
+from bots.sandbox.shapes import stamp
 from bots.sandbox.world import World
 
 MOST_ROLES: Final = 250
@@ -19,6 +20,8 @@ def routes(api: Api) -> None:
     api.add("GET", "/gateway/bot", _gateway_bot)
     api.add("GET", "/users/@me", _me, auth="any")
     api.add("GET", "/users/@me/guilds", _my_guilds, auth="any")
+    api.add("GET", "/users/@me/guilds/{guild}/member", _my_member, auth="any")
+    api.add("GET", "/oauth2/@me", _authorization, auth="any")
     api.add("GET", "/users/{user}", _user)
     api.add("GET", "/oauth2/applications/@me", _application)
     api.add("GET", "/applications/@me", _application)
@@ -81,6 +84,26 @@ async def _my_guilds(call: Call) -> Any:
         }
         for one in mine
     ]
+
+
+async def _my_member(call: Call) -> Any:
+    """What a member's own token shows of them, roles among it (docs: resources/user, Get Current User Guild Member)."""
+    if call.grant is None or "guilds.members.read" not in call.grant.scopes:
+        raise ApiError(Problem.MISSING_SCOPE)
+    guild = access.guild(call.world.store, call.id("guild"), call.grant.user)
+    return call.world.shapes.member(access.member(call.world.store, guild.id, call.grant.user))
+
+
+async def _authorization(call: Call) -> Any:
+    """docs: topics/oauth2, Get Current Authorization Information."""
+    if call.grant is None:
+        raise ApiError(Problem.UNAUTHORIZED)
+    shapes, store = call.world.shapes, call.world.store
+    told: dict[str, Any] = {"application": shapes.application(store.applications[call.grant.application])}
+    told |= {"scopes": call.grant.scopes, "expires": stamp(call.grant.expires)}
+    if "identify" in call.grant.scopes:
+        told["user"] = shapes.user(store.users[call.grant.user])
+    return told
 
 
 async def _user(call: Call) -> Any:

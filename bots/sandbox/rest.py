@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import math
 import re
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ from bots.sandbox.faults import Fault, Kind
 from bots.sandbox.ratelimits import Verdict
 from bots.sandbox.records import Application, Grant
 from bots.sandbox.world import WORLD, World
+
+logger = logging.getLogger(__name__)
 
 PREFIX: Final = r"/api/{version:v9|v10}"
 VIA: Final = {"Via": "1.1 sandbox"}
@@ -106,9 +109,12 @@ class Call:
 
     async def any_json(self) -> Any:
         """The body, whatever it is."""
-        raw = await self.request.read()
+        return self._parsed(await self.request.text())
+
+    def _parsed(self, text: str) -> Any:
+        self.world.journal.keep(self.endpoint.path, text)
         try:
-            return json.loads(raw) if raw else {}
+            return json.loads(text) if text else {}
         except ValueError:
             raise ApiError(Problem.INVALID_JSON) from None
 
@@ -128,10 +134,7 @@ class Call:
                 kind = part.content_type
                 files[int(number[1]) if number else len(files)] = Upload(part.filename, kind, part.file.read())
             elif name == "payload_json":
-                try:
-                    payload = json.loads(part if isinstance(part, str) else bytes(part))
-                except ValueError:
-                    raise ApiError(Problem.INVALID_JSON) from None
+                payload = self._parsed(part if isinstance(part, str) else bytes(part).decode())
         return payload, files
 
 
@@ -152,6 +155,14 @@ class Api:
 
 
 async def _serve(world: World, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
+    response = await _answered(world, request, endpoint)
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    application = world.by_token(token) if kind == "Bot" else None
+    world.journal.count(application.name if application else "", endpoint.method, endpoint.path, response.status)
+    return response
+
+
+async def _answered(world: World, request: web.Request, endpoint: Endpoint) -> web.StreamResponse:
     address = request.remote or ""
     if (left := world.limits.banned(address)) is not None:
         headers = {"Retry-After": str(math.ceil(left))}
@@ -181,6 +192,10 @@ async def _serve(world: World, request: web.Request, endpoint: Endpoint) -> web.
         response = done.response
     except web.HTTPRequestEntityTooLarge:
         response = _json(413, ApiError(Problem.TOO_LARGE).body())
+    except (KeyError, ValueError, TypeError, AttributeError):
+        # A body of the wrong form, most likely; the log says where, in case it is the sandbox that is wrong.
+        logger.exception("%s %s could not be understood", endpoint.method, endpoint.path)
+        response = _json(400, ApiError(Problem.INVALID_FORM).body())
     response.headers.update(VIA)
     for name, value in verdict.headers.items():
         response.headers.setdefault(name, value)
@@ -221,7 +236,10 @@ def _who(call: Call) -> str:
 def _resource(call: Call) -> str:
     """The top-level resource in the path: channel, guild or webhook (docs: topics/rate-limits)."""
     found = call.request.match_info
-    return next((f"{name} {found[name]}" for name in ("channel", "guild", "webhook") if name in found), "")
+    if "webhook" in found:
+        # A webhook counts with its token: each interaction has a bucket of its own.
+        return f"webhook {found['webhook']} {found['token']}"
+    return next((f"{name} {found[name]}" for name in ("channel", "guild") if name in found), "")
 
 
 def _channel(call: Call) -> int | None:
@@ -231,6 +249,10 @@ def _channel(call: Call) -> int | None:
 
 def _fault(call: Call, kind: Kind) -> Fault | None:
     bot = call.application.id if call.application else None
+    if bot is None and (token := call.request.match_info.get("token")):
+        # Interactions carry no bot token; whose they are, they know themselves.
+        interaction = call.world.desk.by_token(token)
+        bot = interaction.application if interaction else None
     return call.world.faults.request(kind, bot, call.endpoint.method, call.endpoint.path, _channel(call))
 
 

@@ -26,6 +26,7 @@ class Store:
             self.state = _STATE.validate_json(path.read_bytes())
         self._files: dict[int, bytes] = {}
         self._nonces: dict[tuple[int, str], int] = {}
+        self._hidden: dict[int, list[int]] = defaultdict(list)
         self._members: dict[tuple[int, int], Member] = {(one.guild, one.user): one for one in self.state.members}
         self._logs: dict[int, list[int]] = defaultdict(list)
         for message in sorted(self.state.messages.values(), key=lambda one: one.id):
@@ -113,16 +114,17 @@ class Store:
             self.channels[message.channel].last_message = message.id
 
     def _index(self, message: Message) -> None:
-        if message.only_for is None:
-            self._logs[message.channel].append(message.id)
+        logs = self._logs if message.only_for is None else self._hidden
+        logs[message.channel].append(message.id)
         if message.enforced:
             self._nonces[message.author, str(message.nonce)] = message.id
 
     def remove_message(self, message: Message) -> None:
         """Forget a message and its files; that its nonce was used is remembered."""
         self.messages.pop(message.id, None)
-        if message.id in self._logs[message.channel]:
-            self._logs[message.channel].remove(message.id)
+        for log in (self._logs[message.channel], self._hidden[message.channel]):
+            if message.id in log:
+                log.remove(message.id)
         for one in message.attachments:
             self._drop_file(one.id)
 
@@ -132,9 +134,9 @@ class Store:
 
     def remove_channel(self, channel: Channel) -> None:
         """Forget a channel with all that was said in it."""
-        for one in [message for message in self.messages.values() if message.channel == channel.id]:
-            self.remove_message(one)
-        self._logs.pop(channel.id, None)
+        for key in [*self._logs.pop(channel.id, []), *self._hidden.pop(channel.id, [])]:
+            for one in self.messages.pop(key).attachments:
+                self._drop_file(one.id)
         self.channels.pop(channel.id, None)
 
     def page(
@@ -153,6 +155,11 @@ class Store:
         else:
             ids = log[-limit:]
         return [self.messages[one] for one in reversed(ids)]
+
+    def hidden(self, channel: int, user: int) -> list[Message]:
+        """What is in a channel for one person's eyes alone."""
+        found = (self.messages[one] for one in self._hidden.get(channel, ()))
+        return [one for one in found if one.only_for == user]
 
     def keep_file(self, attachment: int, content: bytes) -> None:
         """Keep an attachment's bytes: beside the state file, or in memory."""

@@ -1,8 +1,10 @@
 """Everything a sandbox is made of, in one place that requests and connections share."""
 
+import asyncio
 import base64
 import secrets
-from typing import TYPE_CHECKING, Final
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -11,6 +13,7 @@ from bots.sandbox.config import Config
 from bots.sandbox.desk import Desk
 from bots.sandbox.faults import Faults
 from bots.sandbox.gateway import Gateway
+from bots.sandbox.journal import Journal
 from bots.sandbox.ratelimits import Limits
 from bots.sandbox.records import Application
 from bots.sandbox.shapes import Shapes
@@ -20,8 +23,6 @@ from bots.sandbox.store import Store
 
 if TYPE_CHECKING:
     from bots.sandbox.connection import Connection
-
-INVALIDATING: Final = 4004
 
 
 class World:
@@ -43,7 +44,9 @@ class World:
         self.limits = Limits(self.clock, on=self.config.limits == "discord", buckets=self.config.buckets)
         self.gateway = Gateway(self.store, self.shapes, self.faults, self.clock, self.config.resume_seconds)
         self.desk = Desk(self.clock)
+        self.journal = Journal()
         self.connections: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def gateway_url(self) -> str:
@@ -54,6 +57,12 @@ class World:
         """An id of now; remembered, so that none is given twice after a restart."""
         self.store.state.last_id = self.ids.new()
         return self.store.state.last_id
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let something happen beside."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def by_token(self, token: str) -> Application | None:
         """The application a bot token belongs to."""

@@ -107,6 +107,16 @@ async def test_private_threads_are_for_those_in_them(invite, server, client, con
     await when(lambda: ("thread gone", thread.id) in server.events)
 
 
+async def test_threads_come_and_go_with_their_channels_overwrites(server, client):
+    thread = await server.channel().create_thread(name="talk", type=discord.ChannelType.public_thread)
+    await when(lambda: client.guild.get_thread(thread.id))
+    peer = await server.guild.fetch_member(client.user.id)
+    await server.channel().set_permissions(peer, view_channel=False)
+    await when(lambda: client.guild.get_thread(thread.id) is None)
+    await server.channel().set_permissions(peer, overwrite=None)
+    await when(lambda: client.guild.get_thread(thread.id))
+
+
 async def test_public_threads_and_those_from_messages(server, client):
     message = await server.channel().send("let us talk")
     thread = await message.create_thread(name="talk")

@@ -98,7 +98,10 @@ async def test_the_store_is_searched_whole(server, control):
     message = await server.channel().send("needle-1", file=discord.File(__file__))
     await server.guild.create_text_channel("needle-2")
     hits = (await control.get("search", q="needle-1"))["hits"]
-    assert {one["kind"] for one in hits} == {"message", "attachment"}
+    # Also in the request that brought it and the event that told of it.
+    assert {one["kind"] for one in hits} >= {"message", "attachment", "request"}
     assert str(message.id) in {one["id"] for one in hits}
     assert (await control.get("search", q="needle-2"))["hits"][0]["kind"] in ("channel", "message", "attachment")
+    await message.edit(content="clean", attachments=[])
+    assert {one["kind"] for one in (await control.get("search", q="needle-1"))["hits"]} >= {"request"}
     assert (await control.get("search", q="no such " + "words"))["hits"] == []

@@ -23,6 +23,9 @@ async def test_two_thousand_characters(server, rest):
     assert (status, body["code"]) == (400, 50006)
     status, body, _ = await rest("POST", f"/channels/{server.channel().id}/messages", data="{broken")
     assert (status, body["code"]) == (400, 50109)
+    for wrong in ({"content": "x", "attachments": 5}, {"content": "x", "message_reference": "y"}, {"embeds": ["x"]}):
+        status, body, _ = await rest("POST", f"/channels/{server.channel().id}/messages", json=wrong)
+        assert (status, body["code"]) == (400, 50035)
 
 
 async def test_an_enforced_nonce_returns_the_message_it_made(server, client, sandbox, rest):

@@ -110,6 +110,18 @@ async def test_scopes_bound_what_is_seen(ask, token, http, sandbox):
         assert response.status == 401
 
 
+async def test_a_members_roles_are_shown_to_their_own_token(ask, token, http, sandbox, control):
+    role = await control("roles", name="admins")
+    await control("members/role", member="ada", role=role["id"])
+    _, back = await ask(scope="identify guilds.members.read")
+    _, given = await token(grant_type="authorization_code", code=back["code"], redirect_uri=BACK)
+    headers = {"Authorization": f"Bearer {given['access_token']}"}
+    async with http.get(f"{sandbox.api}/users/@me/guilds/{sandbox.guild}/member", headers=headers) as response:
+        assert (await response.json())["roles"] == [role["id"]]
+    async with http.get(f"{sandbox.api}/oauth2/@me", headers=headers) as response:
+        assert (await response.json())["user"]["username"] == "ada"
+
+
 async def test_refusals(ask, token, http, sandbox, application):
     _, back = await ask(answer="deny")
     assert (back["error"], back["state"]) == ("access_denied", "s-1")

@@ -18,7 +18,7 @@ def config():
 
 
 class TestSteadyState:
-    async def test_discord_py_obeys_the_headers(self, server, caplog, sandbox):
+    async def test_discord_py_obeys_the_headers(self, server, caplog, sandbox, control):
         caplog.set_level(logging.WARNING, "discord.http")
         begun = time.monotonic()
         sent = await asyncio.gather(*(server.channel().send(str(number)) for number in range(23)))
@@ -29,6 +29,27 @@ class TestSteadyState:
             message = await message.edit(content=f"edit {number}")
         assert not [one for one in caplog.records if "rate limited" in one.message]
         assert sandbox.world.limits.invalid("127.0.0.1") == 0
+        counts = await control.get("requests")
+        assert {one["status"] for one in counts if one["bot"] == "Server-Bot"} <= {200, 204}
+        sent = [one for one in counts if one["route"] == "/channels/{channel}/messages" and one["method"] == "POST"]
+        assert [one["count"] for one in sent] == [23]
+
+    async def test_follow_ups_have_one_bucket_an_interaction(self, server, control, caplog):
+        caplog.set_level(logging.WARNING, "discord.webhook.async_")
+        done = []
+
+        @server.tree.command(name="ask", description="Ask")
+        async def ask(interaction: discord.Interaction) -> None:
+            await interaction.response.defer()
+            for number in range(4):
+                await interaction.edit_original_response(content=str(number))
+            done.append(interaction)
+
+        await server.tree.sync()
+        for _ in range(3):
+            await control("run", member="ada", channel="general", command="ask")
+        await when(lambda: len(done) == 3)
+        assert not [one for one in caplog.records if "rate limited" in one.message]
 
     async def test_channels_have_buckets_of_their_own(self, server, sandbox):
         other = await server.guild.create_text_channel("other")
