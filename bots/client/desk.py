@@ -82,6 +82,11 @@ class Desk:
             reply.hear(Verdict.STALE)
             reply.over.set()
 
+    def end(self) -> None:
+        """Let everything fall."""
+        for work in self._working:
+            work.cancel()
+
     async def _prompt(self, channel: int, frame: Frame, age: float) -> None:
         try:
             job = Job(**orjson.loads(frame.body))

@@ -58,6 +58,8 @@ class DiscordDoor:
         self._post: Final = Poster(settings.discord_guild, settings.discord_server_bot, keys, lambda: self._ear)
         self.desk: Final = Desk(host, self._memory, self._speaker, self.refused)
         self._herald = self._new_herald()
+        self.stood_down = False
+        """Whether another Client-Bot had this one's token before it."""
         self._logins: Final[deque[float]] = deque(maxlen=LOGINS_AN_HOUR)
 
     @property
@@ -73,6 +75,7 @@ class DiscordDoor:
                 group.create_task(self._keep())
                 group.create_task(self._look())
         finally:
+            self.desk.end()
             for _, task in self._speakers.values():
                 task.cancel()
 
@@ -113,6 +116,7 @@ class DiscordDoor:
             await asyncio.wait((connection, elder), return_when=asyncio.FIRST_COMPLETED)
             if elder.done():
                 self.desk.abandon()
+                self.stood_down = True
                 self._herald = self._new_herald()
                 raise StoodDown
             connection.result()
@@ -176,7 +180,7 @@ class StoodDown(Exception):
     """Another Client-Bot was there before, with the same token."""
 
 
-_growing: Final = wait_exponential_jitter(initial=0.5, max=AWAY_MOST_SECONDS)
+_growing: Final = wait_exponential_jitter(multiplier=0.5, max=AWAY_MOST_SECONDS)
 
 
 def _pause(state: RetryCallState) -> float:

@@ -245,7 +245,7 @@ class Ear(discord.Client):
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type((*AWAY, discord.HTTPException)),
             stop=stop_after_attempt(READ_TRIES),
-            wait=wait_exponential_jitter(initial=0.3, max=5),
+            wait=wait_exponential_jitter(multiplier=0.3, max=5),
             reraise=True,
         ):
             with attempt:

@@ -102,7 +102,7 @@ def _passing(error: BaseException) -> bool:
     return isinstance(error, (OSError, TimeoutError, aiohttp.ClientError, discord.RateLimited, RuntimeError))
 
 
-_grows: Final = wait_exponential_jitter(initial=0.5, max=RETRY_MOST_SECONDS)
+_grows: Final = wait_exponential_jitter(multiplier=0.5, max=RETRY_MOST_SECONDS)
 
 
 def _wait(state: RetryCallState) -> float:
