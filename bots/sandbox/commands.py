@@ -178,6 +178,8 @@ def usable(world: World, channel: Channel, user: int) -> list[Command]:
     for one in sorted(world.store.commands.values(), key=lambda each: each.guild is not None):
         if one.guild not in (None, channel.guild) or one.body.get("type", CHAT_INPUT) != CHAT_INPUT:
             continue
+        if channel.guild is None and not (one.application in channel.recipients and _in_direct(one)):
+            continue
         if channel.guild is not None and world.store.member(channel.guild, one.application) is None:
             continue
         needs = one.body.get("default_member_permissions")
@@ -188,6 +190,12 @@ def usable(world: World, channel: Channel, user: int) -> list[Command]:
                 continue
         found[one.application, one.body["name"]] = one
     return list(found.values())
+
+
+def _in_direct(command: Command) -> bool:
+    """Whether a command is offered in the direct conversation with its bot (docs: Interaction Contexts)."""
+    contexts = command.body.get("contexts")
+    return 1 in contexts if contexts else command.body.get("dm_permission") is not False
 
 
 def find_usable(world: World, channel: Channel, user: int, name: str, application: int | None) -> Command:

@@ -22,13 +22,13 @@ CLIENT_BOT_PERMISSIONS: Final = (
 
 
 class Secrets(BaseSettings):
-    """Tokens that stand in the environment rather than in a file: MEATLIZARD_SANDBOX_CONTROL_TOKEN and so on."""
+    """Tokens that stand in the environment rather than in a file."""
 
-    model_config = SettingsConfigDict(env_prefix="MEATLIZARD_SANDBOX_")
+    model_config = SettingsConfigDict(env_prefix="MEATLIZARD_")
 
-    control_token: SecretStr | None = None
-    server_bot_token: SecretStr | None = None
-    client_bot_token: SecretStr | None = None
+    sandbox_control_token: SecretStr | None = None
+    sandbox_server_bot_token: SecretStr | None = None
+    sandbox_client_bot_token: SecretStr | None = None
 
 
 class Bot(BaseModel):
@@ -87,8 +87,10 @@ class Config(BaseModel):
         """The same with the two bots, and with what the environment says."""
         secrets = Secrets()
         bots = [one.model_copy() for one in self.bots or _bots()]
-        for one, token in zip(bots, (secrets.server_bot_token, secrets.client_bot_token), strict=False):
+        for one, token in zip(bots, (secrets.sandbox_server_bot_token, secrets.sandbox_client_bot_token), strict=False):
             if token is not None:
                 one.token = token.get_secret_value()
-        control = secrets.control_token.get_secret_value() if secrets.control_token else self.control_token
+        control = (
+            secrets.sandbox_control_token.get_secret_value() if secrets.sandbox_control_token else self.control_token
+        )
         return self.model_copy(update={"bots": bots, "control_token": control})

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
+from app.wire.errors import BadInput
 from bots.sandbox.records import Application, Channel, Command, Grant, Guild, Member, Message, Role, State, User
 
 _STATE: Final = TypeAdapter(State)
@@ -23,7 +24,10 @@ class Store:
         self.changes = 0
         """Grows with every change: the page waits on it, the snapshot is taken by it."""
         if path is not None and path.exists():
-            self.state = _STATE.validate_json(path.read_bytes())
+            try:
+                self.state = _STATE.validate_json(path.read_bytes())
+            except ValidationError:
+                raise BadInput(f"{path} is not a sandbox's state; move it away or name another --state.") from None
         self._files: dict[int, bytes] = {}
         self._nonces: dict[tuple[int, str], int] = {}
         self._hidden: dict[int, list[int]] = defaultdict(list)
@@ -194,6 +198,7 @@ class Store:
         """Write the snapshot, whole or not at all; its owner alone may read it, for it holds the tokens."""
         if self.path is None:
             return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_name(self.path.name + ".part")
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:

@@ -113,6 +113,17 @@ async def test_permissions_decide_who_sees_a_command(server, control):
     assert missing.value.code == 50035
 
 
+async def test_direct_conversations_offer_their_bots_commands_only(server, client, control):
+    offer(server)
+    app_commands.guild_only()(offer(server, "drain"))
+    await server.tree.sync()
+    names = {}
+    for bot in ("Server-Bot", "Client-Bot"):
+        channel = await control("dm", member="ada", bot=bot)
+        names[bot] = [one["name"] for one in await control("commands", member="ada", channel=channel["id"])]
+    assert names == {"Server-Bot": ["ask"], "Client-Bot": []}
+
+
 async def test_options_arrive_typed(server, control):
     got = {}
     group = app_commands.Group(name="limits", description="Limits")
