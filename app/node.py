@@ -8,7 +8,6 @@ from app.wire.errors import BadInput
 from bots.client.config import ClientSettings
 from bots.client.config import load as load_client
 from bots.client.door import DiscordDoor
-from workers.inference import process
 from workers.inference.node import Node
 from workers.inference.settings import NodeSettings, file, home, load
 
@@ -17,6 +16,9 @@ def run(name: str) -> None:
     """Answer prompts until SIGTERM."""
     settings, client = load(name), load_client(file(name))
     if settings.redis_url is not None:
+        # Imported here because Celery and Redis are nothing that a node with Discord alone should load, or even have.
+        from workers.inference import process
+
         # Celery owns the process: its pool starts and stops between the node's own beginning and end.
         process.run(name, lambda node: _discord(node, client))
     elif client is not None:

