@@ -9,7 +9,7 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import ValidationError
 
-from bots.sandbox import access, channels, commands, guilds, interactions, invoking, messages, seed, threads
+from bots.sandbox import access, channels, commands, interactions, invoking, members, messages, roles, seed, threads
 from bots.sandbox.config import Bot
 from bots.sandbox.connection import Connection
 from bots.sandbox.desk import ANSWER, Interaction
@@ -131,7 +131,7 @@ def _where(world: World, body: Body) -> Channel:
 async def _user(world: World, body: Body) -> Any:
     user = seed.add_user(world, body["name"])
     if body.get("join", True):
-        guilds.add_member(world, Member(_guild(world, body).id, user.id, world.clock.time()))
+        members.add_member(world, Member(_guild(world, body).id, user.id, world.clock.time()))
     return world.shapes.user(user)
 
 
@@ -144,13 +144,13 @@ async def _bot(world: World, body: Body) -> Any:
 
 
 async def _role(world: World, body: Body) -> Any:
-    return world.shapes.role(guilds.create_role(world, _guild(world, body), None, body))
+    return world.shapes.role(roles.create_role(world, _guild(world, body), None, body))
 
 
 async def _edit_role(world: World, body: Body) -> Any:
     guild = _guild(world, body)
     role = access.role(world.store, guild.id, int(body["role"]))
-    guilds.edit_role(world, guild, role, None, {key: body[key] for key in body if key not in ("role", "guild")})
+    roles.edit_role(world, guild, role, None, {key: body[key] for key in body if key not in ("role", "guild")})
     return world.shapes.role(role)
 
 
@@ -158,12 +158,12 @@ async def _member_role(world: World, body: Body) -> None:
     guild = _guild(world, body)
     member = access.member(world.store, guild.id, _who(world, body))
     role = access.role(world.store, guild.id, int(body["role"]))
-    guilds.set_role(world, member, role, give=body.get("give", True))
+    members.set_role(world, member, role, give=body.get("give", True))
 
 
 async def _remove_member(world: World, body: Body) -> None:
     guild = _guild(world, body)
-    guilds.remove_member(world, access.member(world.store, guild.id, _who(world, body)))
+    members.remove_member(world, access.member(world.store, guild.id, _who(world, body)))
 
 
 async def _channel(world: World, body: Body) -> Any:
@@ -187,9 +187,9 @@ async def _permissions(world: World, body: Body) -> Any:
     guild = _guild(world, body)
     take, give = int(body.get("take", 0)), int(body.get("give", 0))
     if "channel" not in body:
-        roles = [world.store.roles[one] for one in access.member(world.store, guild.id, user).roles]
-        role = next((one for one in roles if one.bot == user), None) or world.store.roles[guild.id]
-        guilds.edit_role(world, guild, role, None, {"permissions": role.permissions & ~take | give})
+        held = [world.store.roles[one] for one in access.member(world.store, guild.id, user).roles]
+        role = next((one for one in held if one.bot == user), None) or world.store.roles[guild.id]
+        roles.edit_role(world, guild, role, None, {"permissions": role.permissions & ~take | give})
         return {"permissions": str(role.permissions)}
     channel = _where(world, body)
     own = next((one for one in channel.overwrites if one.id == user), None)

@@ -19,13 +19,15 @@ from bots.sandbox import (
     commands,
     connection,
     control,
-    guilds,
     interactions,
+    members,
     messages,
     oauth,
     page,
+    roles,
     seed,
     threads,
+    users,
 )
 from bots.sandbox.clock import Clock
 from bots.sandbox.config import Config
@@ -68,7 +70,7 @@ def application(world: World) -> web.Application:
     app = web.Application(client_max_size=attachments.REQUEST_BYTES)
     app[WORLD] = world
     api = Api(app)
-    for noun in (guilds, channels, threads, messages, commands, interactions):
+    for noun in (users, roles, members, channels, threads, messages, commands, interactions):
         noun.routes(api)
     oauth.routes(app)
     control.routes(app)
