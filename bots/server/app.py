@@ -29,8 +29,6 @@ def bridge() -> Bridge:
 class DiscordStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types.
     """Owns the loop and the client for as long as the worker runs."""
 
-    # With the timer required, and not the pool, this starts before the pool and stops after it: posts that are under
-    # way when the worker is asked to end are still confirmed.
     requires: ClassVar = {"celery.worker.components:Timer"}
 
     def start(self, parent: Any) -> None:

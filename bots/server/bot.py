@@ -15,7 +15,7 @@ from app.core.config import settings
 from app.services import channels, nodes, relay
 from app.services.channels import Place
 from app.wire.errors import MeatLizardError
-from app.wire.frames import Frame
+from app.wire.frames import Frame, parse_content
 from bots.server.frames import Refused, read
 from bots.server.inbox import AWAY, Inbox
 from bots.server.layout import Layout
@@ -125,7 +125,10 @@ class ServerBot(discord.Client):
         """Read what is said in our channels; what is said to us elsewhere is refused."""
         if message.guild is None or message.guild.id != settings().discord_guild or self.user is None:
             return
-        if not await self.inbox.take(message) and message.author.id != self._me():
+        found = parse_content(message.content)
+        if message.author.id == self._me():
+            self.inbox.skip(message)
+        elif found is not None and found[0] == self._me() and not await self.inbox.take(message):
             await self._elsewhere(message)
 
     async def on_raw_message_edit(self, payload: discord.RawMessageUpdateEvent) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from typing import Any, Final, TypeVar
 
 import discord
@@ -62,6 +63,8 @@ class Bridge:
         future = asyncio.run_coroutine_threadsafe(work(self._bot), self._loop)
         try:
             return future.result(seconds)
+        except CancelledError as error:
+            raise NotReady("The connection was closed.") from error
         except TimeoutError:
             # Whether Discord has it is not known: the nonce makes the next try harmless.
             future.cancel()

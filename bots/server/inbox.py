@@ -44,6 +44,8 @@ class Shelf:
     place: Place
     channel: int
     handled: int
+    ours: int = 0
+    """The newest message that was seen, our own among them: nothing is to be done with those."""
     behind: bool = True
     """Whether messages may have been missed since `handled`; true until the history was read."""
     heard_at: float = 0.0
@@ -69,6 +71,12 @@ class Inbox:
         """Let go of a channel that is gone; return what it was for."""
         shelf = self._shelves.pop(channel, None)
         return shelf.place if shelf else None
+
+    def skip(self, message: discord.Message) -> None:
+        """Note a message of our own."""
+        shelf = self._shelves.get(message.channel.id)
+        if shelf is not None and not shelf.behind:
+            shelf.ours = max(shelf.ours, message.id)
 
     async def take(self, message: discord.Message) -> bool:
         """Handle a message that the gateway brought; False where its channel is none of ours."""
@@ -123,7 +131,7 @@ class Inbox:
             newest = getattr(known, "last_message_id", None) or 0
             if not shelf.behind:
                 return
-            if not talks and known is not None and newest <= shelf.handled:
+            if not talks and known is not None and newest <= max(shelf.handled, shelf.ours):
                 shelf.behind = False
                 return
             await self._quietly(shelf)
@@ -142,7 +150,9 @@ class Inbox:
             channel: Any = self._client.get_channel(shelf.channel) or await self._client.fetch_channel(shelf.channel)
             after = discord.Object(max(shelf.handled, oldest))
             async for message in channel.history(limit=None, after=after, oldest_first=True):
-                await self._handle(shelf, message, last=True)
+                if self._client.user is None or message.author.id != self._client.user.id:
+                    await self._handle(shelf, message, last=True)
+                shelf.ours = message.id
         except discord.NotFound:
             self._shelves.pop(shelf.channel, None)
             await asyncio.to_thread(channels.lost, shelf.channel)
@@ -160,14 +170,12 @@ class Inbox:
 
     async def _handle(self, shelf: Shelf, message: discord.Message, *, last: bool) -> None:
         shelf.heard_at = time.monotonic()
-        ours = self._client.user is not None and message.author.id == self._client.user.id
-        if not ours:
-            try:
-                await self._handler(shelf.place, message, last=last)
-            except (Missing, *AWAY):
-                raise
-            except Exception:
-                # One message that cannot be handled must not hold up all that come after it.
-                log.exception("inbox.failed", channel=shelf.channel, message=message.id)
-            await asyncio.to_thread(channels.handled, shelf.channel, message.id)
+        try:
+            await self._handler(shelf.place, message, last=last)
+        except (Missing, *AWAY):
+            raise
+        except Exception:
+            # One message that cannot be handled must not hold up all that come after it.
+            log.exception("inbox.failed", channel=shelf.channel, message=message.id)
+        await asyncio.to_thread(channels.handled, shelf.channel, message.id)
         shelf.handled = max(shelf.handled, message.id)

@@ -3,6 +3,7 @@
 from typing import Final
 
 from celery.utils.nodenames import default_nodename, host_format
+from celery.worker.components import Pool
 
 from app.core.config import settings
 from app.wire import names
@@ -20,7 +21,11 @@ def run() -> None:
             "There is no Discord to connect to: set MEATLIZARD_DISCORD_TOKEN and MEATLIZARD_DISCORD_GUILD, then start it again."
         )
     app.conf.include = TASKS
+    # It starts before the pool and stops after it, so that posts under way when the worker is asked to end are still
+    # confirmed. Requiring less than the pool does would not do: steps that do not require each other come in the order
+    # of a set, another one in each process.
     app.steps["worker"].add(DiscordStep)
+    Pool.requires = (*Pool.requires, DiscordStep)
     worker = app.Worker(
         hostname=host_format(default_nodename("server-bot@%h")),
         pool="threads",

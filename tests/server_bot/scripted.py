@@ -72,8 +72,8 @@ class ScriptedNode(discord.Client):
     def control(self) -> int:
         """The channel in which it is spoken to."""
         guild = self.get_guild(self.home)
-        assert guild is not None
-        return next((one.id for one in guild.text_channels if one.name == f"node-{self.name}"), 0)
+        here = guild.text_channels if guild is not None else []
+        return next((one.id for one in here if one.name == f"node-{self.name}"), 0)
 
     async def hello(self, state: str = "ready", slots: int = 2) -> None:
         """Say what it is."""
