@@ -55,9 +55,9 @@ class Memory:
         return self._state.turns.get(turn)
 
     def begin(self, turn: str, attempt: int) -> bool:
-        """Note that an attempt is begun; False where it was before, or a newer one is known, or the turn is over."""
+        """Note that an attempt is begun; False where it was before, or is over, or a newer one is known."""
         known = self.turn(turn)
-        if known is not None and (known.closed or known.begun and attempt == known.attempt or attempt < known.attempt):
+        if known is not None and known.attempt >= attempt and (known.attempt > attempt or known.begun or known.closed):
             return False
         stopped = known is not None and known.stopped and attempt == known.attempt
         self._state.turns[turn] = Turn(attempt, time.time(), begun=True, stopped=stopped)
@@ -72,10 +72,10 @@ class Memory:
             known.stopped = True
 
     def close(self, turn: str, attempt: int) -> None:
-        """Note that a turn is over."""
+        """Note that an attempt is over; the turn may go on with a newer one."""
         known = self.turn(turn)
-        newest = attempt if known is None else max(attempt, known.attempt)
-        self._state.turns[turn] = Turn(newest, time.time(), closed=True)
+        if known is None or attempt >= known.attempt:
+            self._state.turns[turn] = Turn(attempt, time.time(), begun=True, closed=True)
 
     def watermark(self, channel: int) -> int | None:
         """Return how far a channel was read; None where it never was."""

@@ -17,7 +17,7 @@ BACKLOG_FRAMES: Final = 4
 BACKLOG_BYTES: Final = 512 << 10
 """Text of one attachment: sealed, it stays below the megabyte that the Server-Bot looks at."""
 QUIET_SECONDS: Final = 15.0
-"""After so much silence an empty delta says that the attempt lives: its lease is 45 s, a prompt can take minutes."""
+"""After so much silence a frame without text says that the attempt lives: its lease is 45 s, a prompt can take minutes."""
 
 
 class FrameReply(GrowingReply):
@@ -30,6 +30,7 @@ class FrameReply(GrowingReply):
         self._sent = self._base
         self._spoken = False
         self._announce = False
+        self._announced = False
         self._outcome: Outcome | None = None
         self._end_due = False
         self._round = self._flying = 0
@@ -87,9 +88,10 @@ class FrameReply(GrowingReply):
         return self._outcome is None and time.monotonic() - self.spoke_at >= QUIET_SECONDS
 
     def next_frame(self) -> Frame:
-        """Return what goes out next; an empty delta where nothing is due."""
+        """Return what goes out next; a sign of life where nothing is due."""
         self._flying = self._round
-        if self._announce:
+        if self._announce or not (self._announced or self._outcome):
+            # Also as the sign of life of one that waits for its slot, or for the engine: it says so again then.
             body = orjson.dumps({"left_out": self.left_out})
             return Frame(FrameKind.STARTED, self.turn, self.attempt, self._base, body)
         if self._end_due and not self._waiting:
@@ -107,6 +109,7 @@ class FrameReply(GrowingReply):
         self.spoke_at = time.monotonic()
         if frame.kind is FrameKind.STARTED:
             self._announce = False
+            self._announced = True
         elif self._flying != self._round:
             return
         elif frame.kind is FrameKind.DELTA:

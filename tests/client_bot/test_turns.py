@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 
 from app.wire.frames import Frame, FrameKind
+from bots.client import reply, speaker
 from tests.client_bot.platform import Platform, never, prompt, until
 from tests.client_bot.stage import Running, Stage
 from tests.fakes.llama import reply_text
@@ -182,3 +183,25 @@ async def test_two_turns_in_one_channel_do_not_mix(platform: Platform, channel: 
     jobs = [await platform.ask(channel, f"Prompt {number}") for number in range(2)]
     for job in jobs:
         assert await platform.whole(job) == reply_text(job.messages, 40)
+
+
+async def test_an_attempt_that_is_closed_does_not_close_the_turn(platform: Platform, channel: int, stage: Stage):
+    stage.llama.options.length = 2000
+    job = await platform.ask(channel)
+    await until(lambda: platform.said(job).deltas)
+    await platform.say(channel, FrameKind.CLOSED, job)
+    await until(lambda: not stage.llama.streams)
+    stage.llama.options.length = 40
+    await platform.whole(await platform.ask(channel, turn=job.turn, attempt=2))
+
+
+async def test_a_silent_engine_keeps_its_lease(
+    platform: Platform, channel: int, stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(reply, "QUIET_SECONDS", 1.0)
+    monkeypatch.setattr(speaker, "QUIET_SECONDS", 1.0)
+    job = await platform.ask(channel, "!quiet=4 Think first")
+    await until(lambda: len(platform.said(job).frames) >= 3)
+    assert not platform.said(job).deltas
+    assert {(frame.kind.name, frame.at, frame.body) for frame in platform.said(job).frames[1:]} == {("DELTA", 0, b"")}
+    await platform.whole(job)
