@@ -134,13 +134,15 @@ own = {"app", "workers", "bots", "celeryconfig", "tests"}
 modules = packages_distributions()
 class Refuse:
     def find_spec(self, name, path=None, target=None):
-        dists = {one.lower().replace("_", "-") for one in modules.get(name, [])}
+        dists = {one.lower().replace("_", "-").replace(".", "-") for one in modules.get(name, [])}
         if path is None and name not in own and dists and not dists & mine:
             raise ModuleNotFoundError(f"{name} is not on a node", name=name)
 sys.meta_path.insert(0, Refuse())
 import app.cli
 import app.local.commands
 import app.node
+import workers.inference.process
+import workers.inference.app
 import workers.inference.app
 """
     environment = {
