@@ -15,7 +15,7 @@ help: ## Show this.
 # A stamp holds for the requirement files it was made from: a changed lock installs anew, an unchanged one costs nothing.
 $(VENV)/made: requirements/runtime.txt requirements/model.txt requirements/pip.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo "meatlizard: Python 3.11 or newer is needed; $$($(PYTHON) --version 2>&1 || echo none) is what $(PYTHON) is. Name another: make PYTHON=python3.12 …" >&2; exit 1; }
+	  { echo "meatlizard: Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo not there). Name another: make PYTHON=python3.12 …" >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
 	  { echo "meatlizard: $(PYTHON) has no venv module; install it (Debian: apt install python3-venv)." >&2; exit 1; }
 	@echo "Making $(VENV) …"

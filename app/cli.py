@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -31,7 +31,9 @@ def _choose_home(value: Path | None) -> Path | None:
 
 Home = Annotated[
     Path | None,
-    typer.Option("--home", help="The stack meant: its state folder. [~/.meatlizard]", callback=_choose_home),
+    typer.Option(
+        "--home", readable=False, help="The stack meant: its state folder. [~/.meatlizard]", callback=_choose_home
+    ),
 ]
 
 
@@ -187,6 +189,32 @@ def user_disable(name: str, home: Home = None) -> None:
     typer.echo(f"{name} is shut out.")
 
 
+@user_app.command("enable")
+def user_enable(name: str, home: Home = None) -> None:
+    """Open a shut account again."""
+    from app.services import accounts
+    from app.wire.states import Door
+
+    accounts.enable(name, "cli", Door.CLI)
+    typer.echo(f"{name} can sign in again.")
+
+
+@user_app.command("password")
+def user_password(
+    name: str,
+    password: Annotated[
+        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="MEATLIZARD_NEW_PASSWORD")
+    ] = "",
+    home: Home = None,
+) -> None:
+    """Give an account another password; its logins end everywhere."""
+    from app.services import accounts
+    from app.wire.states import Door
+
+    accounts.set_password(name, password, "cli", Door.CLI)
+    typer.echo(f"{name} has another password now.")
+
+
 @token_app.command("new")
 def token_new(
     unlimited: Annotated[bool, typer.Option("--unlimited", help="Free of rate limits.")] = False,
@@ -219,12 +247,22 @@ def main() -> None:
 
     commands.register(app)
     try:
-        app()
+        # Not standalone: wrong usage is then raised to us, and said in one line like every other error.
+        status = app(standalone_mode=False)
     except MeatLizardError as error:
         _fail(str(error))
+    except typer.Abort:
+        _fail("stopped.", 130)
     except ValueError as error:
         # pydantic's ValidationError is one: a setting is missing or cannot be.
         _fail(_settings_line(error))
+    except Exception as error:
+        usage = getattr(error, "format_message", None)
+        if usage is None:
+            raise
+        _fail(f"{usage().rstrip('.')}. `meatlizard --help` tells how it is called.", 2)
+    else:
+        raise SystemExit(status if isinstance(status, int) else 0)
 
 
 def _settings_line(error: ValueError) -> str:
@@ -238,9 +276,9 @@ def _settings_line(error: ValueError) -> str:
     return f"{name} is {'not set' if missing else 'not right'}: {hint}."
 
 
-def _fail(line: str) -> None:
+def _fail(line: str, status: int = 1) -> NoReturn:
     sys.stderr.write(f"meatlizard: {line}\n")
-    raise SystemExit(1)
+    raise SystemExit(status)
 
 
 if __name__ == "__main__":

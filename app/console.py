@@ -69,7 +69,7 @@ def own_token() -> str:
     path = home() / TOKEN_FILE
     if path.exists():
         return path.read_text().strip()
-    owner = next((user.name for user in accounts.users() if user.role == "owner"), None)
+    owner = next((user.name for user in accounts.users() if user.role == "owner" and not user.disabled_at), None)
     if owner is None:
         raise Unavailable("There is no account yet; run `meatlizard up` first.")
     token = accounts.new_token(owner, "command line", True, "cli", Door.CLI)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TextIO
 
 PIP = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile"]
 LOCKED = ["--no-deps", "--require-hashes"]
@@ -17,9 +18,15 @@ QUIET_SECONDS = 10
 
 
 def main(files: list[str]) -> int:
+    """Install the files and return pip's exit status."""
     total = sum(len(re.findall(r"^[a-z0-9].*==", Path(file).read_text(), re.MULTILINE)) for file in files)
     command = [*PIP, *LOCKED, *(word for file in files for word in ("-r", file))]
-    errors = tempfile.TemporaryFile("w+", errors="replace")  # Not a pipe: nobody reads it before the end.
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:  # Not a pipe: nobody reads it before the end.
+        return run(command, total, errors)
+
+
+def run(command: list[str], total: int, errors: TextIO) -> int:
+    """Run pip, show how far it is, and say in one line why it failed if it does."""
     pip = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace")
     assert pip.stdout is not None
     terminal, done, last = sys.stdout.isatty(), 0, time.monotonic()

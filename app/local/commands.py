@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -10,13 +12,13 @@ from typing import Annotated
 
 import typer
 
-from app.local.errors import LocalError, NotRunning
+from app.local.errors import AlreadyRunning, LocalError, NotRunning
 from app.local.home import Home, explain
 
 HomeOption = Annotated[
     Path | None,
     typer.Option(
-        "--home", envvar="MEATLIZARD_HOME", help="The folder that holds all state; ~/.meatlizard if not given."
+        "--home", envvar="MEATLIZARD_HOME", readable=False, help="The folder that holds all state; ~/.meatlizard if not given."
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one object for programs.")]
@@ -65,6 +67,7 @@ def up(
         try:
             with stack.starting(place):
                 if stack.running(place):
+                    _refuse_changes(place, port)
                     _block(place, progress, "MeatLizard is already running", first=False, detached=True)
                     return
                 watch.listen_for_stop()
@@ -140,6 +143,14 @@ def _fail(line: str, exit_status: int) -> None:
     raise typer.Exit(exit_status)
 
 
+def _refuse_changes(home: Home, port: int | None) -> None:
+    from app.local import settings
+
+    now = settings.load(home).web_port
+    if port not in (None, now):
+        raise AlreadyRunning(home.path, now)
+
+
 def _block(home: Home, progress: object, title: str, first: bool, detached: bool) -> None:
     from app.local import settings
     from app.local.progress import Progress
@@ -151,7 +162,7 @@ def _block(home: Home, progress: object, title: str, first: bool, detached: bool
     else:
         login = f"name {settings.ADMIN}, password in {home.admin_password}"
     named = "" if home.path == Path.home() / ".meatlizard" else f" --home '{home.path}'"
-    stop = f"meatlizard down{named}"
+    stop = f"{_command()} down{named}"
     progress.block(
         title,
         [
@@ -161,3 +172,12 @@ def _block(home: Home, progress: object, title: str, first: bool, detached: bool
             ("Stop", stop if detached else f"Ctrl-C, or {stop}"),
         ],
     )
+
+
+def _command() -> str:
+    """How this command is called from here: by its name where the shell would find it, else by its path."""
+    script = Path(sys.executable).with_name("meatlizard")
+    if shutil.which("meatlizard") or not script.exists():
+        return "meatlizard"
+    here = Path.cwd()
+    return str(script.relative_to(here) if script.is_relative_to(here) else script)

@@ -9,6 +9,7 @@ LocalError
 ├── ServerDown          a server or process does not answer now; it may in a moment
 ├── ServerFailed        a supervised process does not come up at all
 ├── AlreadyStarting     another `up` holds this home
+├── AlreadyRunning      it runs, and on another port than the one asked for
 └── NotRunning          there is no stack to talk to
 """
 
@@ -59,6 +60,7 @@ class ServerDown(LocalError):
 
     def __init__(self, name: str, said: object) -> None:
         super().__init__(f"{name} does not answer ({said}): look at `meatlizard status`")
+        self.said = str(said)
 
 
 class ServerFailed(LocalError):
@@ -74,6 +76,13 @@ class AlreadyStarting(LocalError):
 
     def __init__(self, home: Path) -> None:
         super().__init__(f"another `meatlizard up` is busy with {home}: wait for it, or use another --home DIR")
+
+
+class AlreadyRunning(LocalError):
+    """A stack that runs cannot be moved to another port."""
+
+    def __init__(self, home: Path, port: int) -> None:
+        super().__init__(f"{home} runs already, on port {port}: `meatlizard down` first to move it")
 
 
 class NotRunning(LocalError):

@@ -11,7 +11,7 @@ from typing import Any
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from app.local import engine, http_probe, leftovers, model, node, postgres, s3, settings, valkey
-from app.local.errors import AlreadyStarting, ServerDown, ServerFailed
+from app.local.errors import AlreadyStarting, LocalError, ServerDown, ServerFailed
 from app.local.home import Home, explain
 from app.local.logtail import last_line
 from app.local.platform_process import Platform, PlatformProcess
@@ -131,8 +131,11 @@ def our_checks(stack_settings: Settings, wanted: Wanted) -> dict[str, Callable[[
             raise ServerDown("web", f"/health says {status}")
 
     def ready(name: str) -> None:
-        if valkey.read_hash(stack_settings, names.node_key(name)).get("state") != "ready":
-            raise ServerDown(name, "not ready")
+        beat = valkey.read_hash(stack_settings, names.node_key(name))
+        if beat.get("state") == "failed":
+            raise LocalError(f"the engine of node {name} cannot run: {beat.get('error') or 'see its log'}")
+        if beat.get("state") != "ready":
+            raise ServerDown(name, beat.get("error") or "not ready")
 
     checks: dict[str, Callable[[], None]] = {"web": web}
     for name in node.names(wanted.nodes):
@@ -196,8 +199,9 @@ def _await(supervisor: Supervisor, name: str, check: Callable[[], None], seconds
     )
     try:
         patience(look)
-    except RetryError:
-        said = last_line(supervisor.home, name) or f"no answer in {seconds:.0f} s"
+    except RetryError as error:
+        down = error.last_attempt.exception()
+        said = (down.said if isinstance(down, ServerDown) else "") or last_line(supervisor.home, name) or f"no answer in {seconds:.0f} s"
         raise ServerFailed(name, said, supervisor.home.log(name)) from None
 
 

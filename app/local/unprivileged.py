@@ -112,7 +112,11 @@ def _copy(installed: Path, libraries: Path, copy: Path) -> None:
         fresh.chmod(0o755)
         unneeded = shutil.ignore_patterns("*.a", "include", "doc", "__pycache__")
         for tree in (installed, libraries):
-            shutil.copytree(tree, fresh / tree.relative_to(libraries.parent), ignore=unneeded)
+            inside = fresh / tree.relative_to(libraries.parent)
+            shutil.copytree(tree, inside, ignore=unneeded)
+            # Folders that are made on the way have the mode of our umask, which shuts everybody else out.
+            for made in (folder for folder in inside.parents if folder.is_relative_to(fresh)):
+                made.chmod(0o755)
         if copy.exists():
             shutil.rmtree(copy)
         fresh.rename(copy)

@@ -18,10 +18,11 @@ from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import ApiToken, Login, User, new_id, now
 from app.services import audit
-from app.wire.errors import BadInput, NotFound, NotSignedIn
+from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door
 
-ROLES: Final = ("owner", "admin", "member", "guest")
+ROLES: Final = ("owner", "admin", "member")
+"""What an account may be; guests have none, they come and go with their login."""
 PASSWORD_LENGTH: Final = 10
 """Fewest characters of a password that a person chooses."""
 TOKEN_PREFIX: Final = "ml-"
@@ -115,6 +116,8 @@ def set_role(name: str, role: str, actor: str, door: Door) -> None:
         user = _named(tx, name)
         if user is None:
             raise NotFound(f"There is no user {name!r}.")
+        if role != "owner":
+            _keep_an_owner(tx, user)
         user.role = role
         audit.record(tx, actor, door, "user.role", user.name, role=role)
 
@@ -125,10 +128,41 @@ def disable(name: str, actor: str, door: Door) -> None:
         user = _named(tx, name)
         if user is None:
             raise NotFound(f"There is no user {name!r}.")
+        _keep_an_owner(tx, user)
         user.disabled_at = user.disabled_at or now()
         tx.execute(delete(Login).where(Login.user_id == user.id))
         tx.execute(update(ApiToken).where(ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None)).values(revoked_at=now()))
         audit.record(tx, actor, door, "user.disable", user.name)
+
+
+def enable(name: str, actor: str, door: Door) -> None:
+    """Open an account again; its old logins and tokens stay ended."""
+    with transaction() as tx:
+        user = _named(tx, name)
+        if user is None:
+            raise NotFound(f"There is no user {name!r}.")
+        user.disabled_at = None
+        audit.record(tx, actor, door, "user.enable", user.name)
+
+
+def set_password(name: str, password: str, actor: str, door: Door) -> None:
+    """Give an account another password; its logins end everywhere."""
+    if len(password) < PASSWORD_LENGTH:
+        raise BadInput(f"The password is too short: {PASSWORD_LENGTH} characters at least.")
+    with transaction() as tx:
+        user = _named(tx, name)
+        if user is None:
+            raise NotFound(f"There is no user {name!r}.")
+        user.password_hash = _hasher().hash(password)
+        tx.execute(delete(Login).where(Login.user_id == user.id))
+        audit.record(tx, actor, door, "user.password", user.name)
+
+
+def _keep_an_owner(tx: Transaction, user: User) -> None:
+    """Raise NotAllowed where nobody would be left to look after the platform."""
+    owners = tx.scalars(select(User.id).where(User.role == "owner", User.disabled_at.is_(None)).with_for_update()).all()
+    if list(owners) == [user.id]:
+        raise NotAllowed(f"{user.name} is the only owner: make somebody else one first, `meatlizard user role NAME owner`.")
 
 
 def sign_in(name: str, password: str, user_agent: str, address: str) -> str:
@@ -198,6 +232,8 @@ def new_token(name: str, label: str, unlimited: bool, actor: str, door: Door) ->
         user = _named(tx, name)
         if user is None:
             raise NotFound(f"There is no user {name!r}; `meatlizard user list` shows who there is.")
+        if user.disabled_at:
+            raise NotAllowed(f"{user.name} is shut out; `meatlizard user enable {user.name}` lets them in again.")
         tx.add(ApiToken(user_id=user.id, name=label[:64], token_hash=_hash(token), unlimited=unlimited))
         audit.record(tx, actor, door, "token.new", user.name, label=label[:64], unlimited=unlimited)
     return token

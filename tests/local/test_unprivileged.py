@@ -33,11 +33,16 @@ def test_binaries_in_a_closed_folder_are_copied_once(open_folder: Path, monkeypa
     shutil.copytree(libraries, closed / libraries.name)
     uid = unprivileged.owner_or_new(open_folder / "no data yet")
 
+    before = os.umask(0o077)  # As `up` has it.
+
     def reachable() -> Path:
         inside = closed / installed.relative_to(libraries.parent)
         return unprivileged.reachable(inside, closed / libraries.name, "18.6", uid)
 
-    copied = reachable()
+    try:
+        copied = reachable()
+    finally:
+        os.umask(before)
     assert copied.is_relative_to(open_folder / "copies")
     inode = copied.stat().st_ino
     assert reachable().stat().st_ino == inode

@@ -11,7 +11,7 @@ from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import ApiToken, AuditRecord, Login, now
 from app.services import accounts, audit
-from app.wire.errors import BadInput, NotFound, NotSignedIn
+from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door
 from tests.support.people import Member
 from tests.support.servers import Servers
@@ -223,3 +223,42 @@ def test_acts_are_in_the_trail_without_secrets(servers: Servers) -> None:
     for secret in (PASSWORD, "wrong password", token):
         assert secret not in said
     assert verified() == (5, None)
+
+
+def test_the_only_owner_stays(servers: Servers) -> None:
+    accounts.add("olga", "a long password", "owner", "test", Door.CLI)
+    for act in (
+        lambda: accounts.disable("olga", "test", Door.CLI),
+        lambda: accounts.set_role("olga", "member", "test", Door.CLI),
+    ):
+        with pytest.raises(NotAllowed, match="only owner"):
+            act()
+    accounts.add("otto", "a long password", "owner", "test", Door.CLI)
+    accounts.disable("olga", "test", Door.CLI)
+    with pytest.raises(NotAllowed):
+        accounts.disable("otto", "test", Door.CLI)
+    accounts.enable("olga", "test", Door.CLI)
+    assert accounts.sign_in("olga", "a long password", "", "")
+
+
+def test_no_account_is_a_guests(servers: Servers) -> None:
+    with pytest.raises(BadInput):
+        accounts.add("gus", "a long password", "guest", "test", Door.CLI)
+
+
+def test_a_new_password_ends_every_login(servers: Servers) -> None:
+    accounts.add("olga", "a long password", "owner", "test", Door.CLI)
+    login = accounts.sign_in("olga", "a long password", "", "")
+    accounts.set_password("olga", "quite another", "test", Door.CLI)
+    for refused in (lambda: accounts.by_login(login), lambda: accounts.sign_in("olga", "a long password", "", "")):
+        with pytest.raises(NotSignedIn):
+            refused()
+    assert accounts.sign_in("olga", "quite another", "", "")
+
+
+def test_no_token_for_somebody_who_is_shut_out(servers: Servers) -> None:
+    accounts.add("olga", "a long password", "owner", "test", Door.CLI)
+    accounts.add("carol", "a long password", "member", "test", Door.CLI)
+    accounts.disable("carol", "test", Door.CLI)
+    with pytest.raises(NotAllowed, match="user enable carol"):
+        accounts.new_token("carol", "", False, "test", Door.CLI)

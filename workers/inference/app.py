@@ -2,7 +2,7 @@
 
 import os
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from celery import Celery, bootsteps
 from celery.signals import setup_logging, worker_shutting_down
@@ -61,7 +61,7 @@ class NodeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
 
     # With the timer required, and not the pool, this starts before the pool and stops after it: replies in flight
     # can still be handed on when the pool has ended.
-    requires = {"celery.worker.components:Timer"}
+    requires: ClassVar = {"celery.worker.components:Timer"}
 
     def start(self, parent: Any) -> None:
         """Start the loop, the engine and the doors."""
