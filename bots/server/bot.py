@@ -139,6 +139,7 @@ class ServerBot(discord.Client):
 
     async def on_guild_channel_delete(self, channel: discord.abc.GuildChannel) -> None:
         """Give the turns of a channel that is gone another attempt; it gets a new channel with that."""
+        await self.inbox.settled(channel.id)
         place = self.inbox.forget(channel.id) or await asyncio.to_thread(channels.at, channel.id)
         if place is None:
             return

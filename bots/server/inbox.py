@@ -72,6 +72,13 @@ class Inbox:
         shelf = self._shelves.pop(channel, None)
         return shelf.place if shelf else None
 
+    async def settled(self, channel: int) -> None:
+        """Wait until what was said in a channel before now is handled."""
+        shelf = self._shelves.get(channel)
+        if shelf is not None:
+            async with shelf.lock:
+                return
+
     def skip(self, message: discord.Message) -> None:
         """Note a message of our own."""
         shelf = self._shelves.get(message.channel.id)

@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 GUILD_CHANNELS: Final = 500
 """Channels of a guild, its categories among them (Discord's error 30013)."""
 CATEGORY_CHANNELS: Final = 50
+FULL: Final = frozenset({30013, 50035})
+"""Discord's codes for a full guild, and for a form with an error in it, such as a full category."""
 RESERVE: Final = 10
 """Channels left free for the guild's own people."""
 NODES: Final = "MeatLizard nodes"
@@ -45,6 +47,8 @@ class Layout:
         self._room: Final = room
         self._doubt: Final[set[str]] = set()
         """Places whose channel may have been made though Discord did not say so."""
+        self._removed: Final[set[int]] = set()
+        """Channels that we removed; the gateway may tell the cache of it late."""
 
     async def session(self, session: str, node_bot: int | None = None) -> discord.TextChannel | None:
         """Return the channel of a session, opened if need be, readable for a node's bot; None for no such session."""
@@ -64,6 +68,7 @@ class Layout:
             await channel.delete(reason="The session is over, or has long been idle.")
         except discord.NotFound:
             pass
+        self._removed.add(place.discord_id)
         await asyncio.to_thread(channels.lost, place.discord_id)
 
     async def _channel(self, place: Place, node_bot: int | None) -> discord.TextChannel:
@@ -98,10 +103,13 @@ class Layout:
         channel = await self._made_before(place)
         if channel is None:
             self._doubt.add(place.id)
-            category: Any = await self._category(NODES if place.node else None)
-            channel = await self._guild().create_text_channel(
-                place.name, category=category, topic=place.topic, overwrites=self._overwrites(node_bot)
-            )
+            try:
+                channel = await self._create(place, node_bot, list(self._guild().channels))
+            except discord.HTTPException as error:
+                if error.code not in FULL:
+                    raise
+                # The cache has missed something.
+                channel = await self._create(place, node_bot, list(await self._guild().fetch_channels()))
             log.info("channel.opened", channel=channel.id, name=channel.name)
         else:
             log.info("channel.adopted", channel=channel.id, name=channel.name)
@@ -115,6 +123,12 @@ class Layout:
             return other
         return channel
 
+    async def _create(self, place: Place, node_bot: int | None, here: list[Any]) -> discord.TextChannel:
+        category: Any = await self._category(NODES if place.node else None, here)
+        return await self._guild().create_text_channel(
+            place.name, category=category, topic=place.topic, overwrites=self._overwrites(node_bot)
+        )
+
     async def _made_before(self, place: Place) -> discord.TextChannel | None:
         """Find a channel that was made for this place but never written down."""
         here = self._guild().text_channels
@@ -123,13 +137,11 @@ class Layout:
         ours = (one for one in here if one.topic == place.topic and one.name == place.name)
         return min(ours, key=lambda one: one.id, default=None)
 
-    async def _category(self, name: str | None) -> discord.abc.Snowflake:
+    async def _category(self, name: str | None, here: list[Any]) -> discord.abc.Snowflake:
         """Return a category with room in it, and see to it that the guild has room for one more channel."""
         guild = self._guild()
-        here: list[Any] = list(guild.channels)
-        if len(here) + 2 > self._room:
-            # The cache hears of what was removed by the gateway, which may be late.
-            here = list(await guild.fetch_channels())
+        self._removed.intersection_update(one.id for one in here)
+        here = [one for one in here if one.id not in self._removed]
         pattern = re.compile(re.escape(name) if name else rf"{SESSIONS} \d+")
         while True:
             ours = [one for one in here if isinstance(one, discord.CategoryChannel) and pattern.fullmatch(one.name)]

@@ -122,8 +122,8 @@ async def test_two_server_bots_at_once_do_no_double_work(ada: Member, stage: Sta
 
 async def test_a_channel_deleted_by_hand_is_made_anew(ada: Member, stage: Stage) -> None:
     reply = await begun(ada, stage, "a ")
-    seen = await stage.bot.layout.session(reply.job.session)
-    assert seen is not None
+    key = names.turn_meta(reply.turn)
+    await until_async(lambda: asyncio.to_thread(lambda: redis.client().hget(key, "relayed") == b"1 2"))
     await delete_by_hand(stage, reply.channel)
     second = await stage.node.prompt()
     assert (second.turn, second.attempt, second.job.prefix) == (reply.turn, 2, "a ")
