@@ -27,7 +27,7 @@ from app.wire import names
 LOOK_SECONDS = 0.1
 #: Seconds for a server, for the page, and for a node with its model (a large one is read from a slow disk).
 SERVER_SECONDS = 60
-WEB_SECONDS = 60
+WEB_SECONDS = 180
 NODE_SECONDS = 900
 #: A process that ended so often while its start is waited for will not come up by itself.
 START_TRIES = 2

@@ -142,13 +142,16 @@ def _narrow_table(state: StateBlock, start: int, end: int, silent: bool) -> bool
     if silent or start + 1 >= end or not _RULER.match(getLine(state, start + 1)):
         return table(state, start, end, silent)
     columns = getLine(state, start + 1).count("|")
+    if not 0 < columns <= TABLE_COLUMNS:
+        # A row of dashes looks like a table's ruler; looking down to the end for each of many would be quadratic.
+        return columns == 0 and table(state, start, start + 2, silent)
     missing = 0
     for line in range(start + 2, end):
         missing += max(0, columns - 1 - getLine(state, line).count("|"))
         if missing > MISSING_CELLS or state.isEmpty(line):
             end = line
             break
-    return columns <= TABLE_COLUMNS and table(state, start, end, silent)
+    return table(state, start, end, silent)
 
 
 def _images_to_links(state: StateCore) -> None:

@@ -1,5 +1,6 @@
 """The fair queue on Redis: who waits, who is next, which node takes it; each choice one atomic step."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -166,6 +167,19 @@ def forget(turn: str, attempt: int) -> None:
     """Give back the slot of a turn that is gone, and remove what its stream holds."""
     release(turn, attempt)
     redis.client().delete(names.turn_meta(turn), names.turn_stream(turn))
+
+
+def restore_leases(running: Mapping[str, str]) -> None:
+    """Write the leases of running turns (turn: node) where Redis has lost them; those it has stay as they are."""
+    if not running:
+        return
+    seconds, micros = redis.client().time()
+    now = int(seconds * 1000 + micros // 1000)
+    with redis.client().pipeline(transaction=True) as pipe:
+        for turn, node in running.items():
+            pipe.zadd(names.LEASES, {turn: now}, nx=True)
+            pipe.sadd(names.node_leases(node), turn)
+        pipe.execute()
 
 
 def free_lost_slots() -> int:

@@ -17,6 +17,7 @@ from app.wire.states import Lane, TurnState
 
 log = structlog.get_logger(__name__)
 
+RUNNING: Final = TurnState.RUNNING.value
 LOCK: Final = 4_711_002
 """Advisory lock: two sweepers at once do no harm, but twice the work."""
 LEASE: Final = {Lane.QUEUE: names.LEASE_SECONDS, Lane.DISCORD: 45}
@@ -38,8 +39,12 @@ def sweep() -> int:
     with transaction() as tx:
         if not tx.scalar(select(func.pg_try_advisory_xact_lock(LOCK))):
             return 0
+        unfinished = _unfinished(tx)
+        # Before the nodes are known again: a Redis that was emptied would take them for free and give them more turns
+        # than they have slots.
+        queue.restore_leases({str(turn.id): turn.node for turn in unfinished if turn.state == RUNNING and turn.node})
         nodes.remember(tx)
-        mended = sum(_mended(tx, turn) for turn in _unfinished(tx))
+        mended = sum(_mended(tx, turn) for turn in unfinished)
     _release_orphans()
     queue.free_lost_slots()
     dispatch.dispatch()
@@ -74,6 +79,8 @@ def _mend(tx: Transaction, turn: Turn) -> bool:
         gone_for = _patience(turn) * 6 - int(redis.client().ttl(names.turn_missing(identity)))
         return gone_for >= _patience(turn) and _lost(turn)
     redis.client().delete(names.turn_missing(identity))
+    if turn.stopped and turn.state == RUNNING:
+        turns.press_stop(turn)  # Pressed while Redis was away, or forgotten by it.
     if known.waits or known.silent_seconds < _patience(turn):
         return False
     if turn.state == TurnState.QUEUED.value:

@@ -53,6 +53,15 @@ def submit(
 ) -> Accepted:
     """Keep a prompt and let its turn wait for a node; the same client id twice is the same turn."""
     words = clean(words)
+    try:
+        return _submit(user, session, client_id, words, parent, door, sampling or {})
+    except _Taken:
+        return _first(user, session, client_id)
+
+
+def _submit(
+    user: str, session: str, client_id: str, words: str, parent: str | None, door: Door, sampling: Mapping[str, Any]
+) -> Accepted:
     with transaction() as tx:
         owner = sessions.owned(tx, session, user)
         if known := _known(tx, owner, client_id):
@@ -72,15 +81,20 @@ def submit(
         tx.add(prompt)
         tx.flush()
         title = sessions.title(owner) or sessions.set_title(owner, words)
-        turn = _turn(tx, owner, client_id, prompt.id, door, sampling or {})
-        if turn is None:  # The same prompt came in on two sockets at once, and the other one was first.
-            raise Busy("This prompt is being taken in already.")
+        turn = _turn(tx, owner, client_id, prompt.id, door, sampling)
     _wait(turn, user, session, owner.node or "")
     return Accepted(str(turn), str(prompt.id), parent, title, markdown.render(words), words)
 
 
 def retry(user: str, session: str, client_id: str, turn: str, door: Door) -> Accepted:
     """Answer the prompt of an earlier turn once more, in a turn of its own."""
+    try:
+        return _retry(user, session, client_id, turn, door)
+    except _Taken:
+        return _first(user, session, client_id)
+
+
+def _retry(user: str, session: str, client_id: str, turn: str, door: Door) -> Accepted:
     with transaction() as tx:
         owner = sessions.owned(tx, session, user)
         if known := _known(tx, owner, client_id):
@@ -91,8 +105,6 @@ def retry(user: str, session: str, client_id: str, turn: str, door: Door) -> Acc
         if not TurnState(old.state).final:
             raise BadInput("This prompt is still being answered. Stop it first.")
         new = _turn(tx, owner, client_id, old.prompt_id, door, old.sampling)
-        if new is None:
-            raise Busy("This prompt is being taken in already.")
         accepted = _accepted(tx, owner, new, old.prompt_id)
     _wait(new, user, session, owner.node or "")
     return accepted
@@ -100,7 +112,7 @@ def retry(user: str, session: str, client_id: str, turn: str, door: Door) -> Acc
 
 def _turn(
     tx: Transaction, session: Session, client_id: str, prompt: UUID, door: Door, sampling: Mapping[str, Any]
-) -> UUID | None:
+) -> UUID:
     unfinished = tx.scalar(select(func.count()).where(Turn.user_id == session.user_id, Turn.finished_at.is_(None)))
     if (unfinished or 0) >= settings().waiting_limit:
         raise Busy(f"You have {unfinished} prompts waiting already. Wait for one of them, or stop it.")
@@ -114,7 +126,22 @@ def _turn(
         "door": door.value,
         "sampling": dict(sampling),
     }
-    return tx.scalar(insert(Turn).values(values).on_conflict_do_nothing().returning(Turn.id))
+    turn: UUID | None = tx.scalar(insert(Turn).values(values).on_conflict_do_nothing().returning(Turn.id))
+    if turn is None:
+        raise _Taken
+    return turn
+
+
+class _Taken(Exception):
+    """The same prompt came in on two sockets at once, and the other one was first: this one is undone."""
+
+
+def _first(user: str, session: str, client_id: str) -> Accepted:
+    with transaction() as tx:
+        known = _known(tx, sessions.owned(tx, session, user), client_id)
+    if known is None:
+        raise Busy("This prompt is being taken in already. Reload the page to see it.")
+    return known
 
 
 def _client_id(value: str) -> UUID:
@@ -164,7 +191,7 @@ def stop(turn: str, user: str) -> None:
         if TurnState(row.state).final:
             return
         row.stopped = True
-        session, attempt, node, lane = str(row.session_id), row.attempt, row.node, row.lane
+        turn, session, attempt = str(row.id), str(row.session_id), row.attempt
         waits = row.state == TurnState.QUEUED.value
         if waits:
             row.state, row.finished_at = TurnState.CANCELLED.value, now()
@@ -173,15 +200,24 @@ def stop(turn: str, user: str) -> None:
             queue.remove(turn, user)
             events.close(session, turn, attempt, EventKind.CANCELLED, message=None)
             dispatch.announce_places()
-        elif node:
-            with redis.client().pipeline(transaction=False) as pipe:
-                pipe.hset(names.turn_meta(turn), "stop", 1)
-                pipe.publish(names.node_control(node), f"stop {turn}")
-                pipe.execute()
-            if lane == Lane.DISCORD:
-                ask_relay(names.POST_CONTROL, "stop", node, session, turn, attempt)
+        else:
+            press_stop(row)
     except redis.ERRORS as error:
         log.warning("stop.late", turn=turn, error=str(error))  # The sweeper reads `stopped` and does it again.
+
+
+def press_stop(row: Turn) -> None:
+    """Tell the node that a person wants its turn to end; twice does no harm."""
+    if row.node is None:
+        return
+    turn = str(row.id)
+    with redis.client().pipeline(transaction=False) as pipe:
+        pipe.hset(names.turn_meta(turn), "stop", 1)
+        pipe.expire(names.turn_meta(turn), names.STREAM_TTL_SECONDS)
+        pipe.publish(names.node_control(row.node), f"stop {turn}")
+        pipe.execute()
+    if row.lane == Lane.DISCORD:
+        ask_relay(names.POST_CONTROL, "stop", row.node, str(row.session_id), turn, row.attempt)
 
 
 def finish(turn: str, attempt: int, node: str, envelope: str) -> bool:

@@ -1,7 +1,7 @@
 """Who is at the door: found from the cookie or the token of a request or socket."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -12,6 +12,12 @@ from app.services import accounts
 from app.services.accounts import Person
 from app.web.security import LOOPBACK, secure
 from app.wire.errors import NotSignedIn
+
+PROXY_HEADERS: Final = (
+    *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+    *("x-client-ip", "true-client-ip", "cf-connecting-ip", "fly-client-ip", "fastly-client-ip"),
+)
+"""Any of these means that somebody else passed the request on, and that the person may be anywhere."""
 
 
 def cookie_name() -> str:
@@ -50,7 +56,7 @@ async def person(connection: HTTPConnection) -> Person:
 
 def may_be_guest(connection: HTTPConnection) -> bool:
     """Say whether this is someone at the machine itself, where guests are let in; never through a proxy."""
-    forwarded = any(name in connection.headers for name in ("x-forwarded-for", "forwarded", "x-real-ip", "via"))
+    forwarded = any(name in connection.headers for name in PROXY_HEADERS)
     local = connection.client is not None and connection.client.host in LOOPBACK
     return settings().guests == "loopback" and local and not forwarded
 

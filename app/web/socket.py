@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from uuid import UUID
@@ -38,6 +39,8 @@ SEND_SECONDS: Final = 10
 """A reader that takes longer for one message is cut loose; it comes back and catches up."""
 TURNS_AT_ONCE: Final = 64
 """Turns one socket may watch."""
+WELCOME_SECONDS: Final = 2.0
+"""How long after somebody was shut out their open socket may still take a prompt."""
 RATE: Final = RateLimitItemPerSecond(20)
 """Messages a socket may send; a flood is read no faster, so that it waits in its own sender."""
 
@@ -47,7 +50,8 @@ class ChatSocket:
 
     def __init__(self, socket: WebSocket, who: Person, session: str, hub: Hub, client: Redis) -> None:
         self._socket: Final = socket
-        self._who: Final = who
+        self._who = who
+        self._welcomed = time.monotonic()
         self._session: Final = session
         self._hub: Final = hub
         self._redis: Final = client
@@ -109,11 +113,22 @@ class ChatSocket:
         try:
             given = messages.parse(frame.get("text"))
             identity = getattr(given, "id", None)
+            await self._still_welcome()
             await self._answer(given)
+        except NotSignedIn as error:
+            await self.refuse(error, identity)
+            await self._socket.close(SIGN_IN_AGAIN, str(error)[:120])
+            raise WebSocketDisconnect(SIGN_IN_AGAIN) from None
         except MeatLizardError as error:
             await self.refuse(error, identity)
         except redis.ERRORS:
             await self.refuse(Unavailable(), identity)
+
+    async def _still_welcome(self) -> None:
+        """Look again, though not at every word, whether the login or token that opened the socket still stands."""
+        if time.monotonic() - self._welcomed > WELCOME_SECONDS:
+            self._who = await person(self._socket)
+            self._welcomed = time.monotonic()
 
     async def _answer(self, given: messages.Message) -> None:
         user, session = self._who.id, self._session

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -65,6 +66,9 @@ class Watch:
         text = event.text or ""
         self._text += text.encode()
         if event.end > self._have:
+            if (event.at or 0) < self._have:  # Written again in larger pieces than it was shown in.
+                rest = text.encode()[self._have - (event.at or 0) :].decode(errors="replace")
+                event = replace(event, at=self._have, text=rest)
             await self._send(event.shown())
             self._have = event.end
         # Colouring a long block of code takes a while; a piece without a line's end finishes none.

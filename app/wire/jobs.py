@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import orjson
@@ -13,6 +13,10 @@ from app.wire.names import ENVELOPE_MAX_AGE_SECONDS
 from app.wire.states import TurnState
 
 FORMAT: Final = 1
+LARGEST_COUNT: Final = 2**31 - 1
+"""PostgreSQL's integer."""
+LARGEST_FIGURE: Final = 1e12
+"""Milliseconds, or tokens a second, that no measurement reaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,27 @@ class Outcome:
         """Make an outcome with the hash of its text."""
         return cls(turn, attempt, state.value, text, hashlib.sha256(text.encode()).hexdigest(), **more)
 
+    def sound(self) -> "Outcome":
+        """Return it with every figure one that can be kept: engines report what they like."""
+        state = TurnState(self.state)
+        if not state.final:
+            raise ValueError("an outcome is final")
+        return replace(
+            self,
+            text=str(self.text),
+            reason=None if self.reason is None else str(self.reason),
+            retriable=self.retriable is True,
+            model=None if self.model is None else str(self.model)[:128],
+            left_out=whole(self.left_out),
+            prompt_tokens=whole(self.prompt_tokens),
+            completion_tokens=whole(self.completion_tokens),
+            prompt_ms=figure(self.prompt_ms) or 0.0,
+            first_token_ms=figure(self.first_token_ms),
+            total_ms=figure(self.total_ms) or 0.0,
+            tokens_per_second=figure(self.tokens_per_second),
+            finish_reason=None if self.finish_reason is None else str(self.finish_reason)[:32],
+        )
+
     def seal(self, keys: NodeKeys, session: str) -> str:
         """Return the envelope for the platform."""
         return outcome_ring(keys.from_node, session).seal(orjson.dumps(asdict(self))).decode()
@@ -90,13 +115,23 @@ class Outcome:
         """Open an outcome; raise EnvelopeForged where it is another turn's or its text was changed."""
         body = outcome_ring(keys.from_node, session).open(envelope.encode())
         try:
-            outcome = cls(**orjson.loads(body))
-        except (orjson.JSONDecodeError, TypeError) as error:
+            outcome = cls(**orjson.loads(body)).sound()
+        except (orjson.JSONDecodeError, TypeError, ValueError, AttributeError) as error:
             raise EnvelopeForged from error
         same = (outcome.turn, outcome.attempt, outcome.format) == (turn, attempt, FORMAT)
         if not same or hashlib.sha256(outcome.text.encode()).hexdigest() != outcome.sha256:
             raise EnvelopeForged
         return outcome
+
+
+def whole(value: Any) -> int:
+    """Return a count as PostgreSQL can keep it; 0 where it is none."""
+    return int(value) if isinstance(value, int | float) and 0 <= value <= LARGEST_COUNT else 0
+
+
+def figure(value: Any) -> float | None:
+    """Return a measured figure; None where it is none, not finite or below zero."""
+    return float(value) if isinstance(value, int | float) and 0 <= value < LARGEST_FIGURE else None
 
 
 def outcome_ring(from_node: Ring, session: str) -> Ring:

@@ -1,6 +1,7 @@
 """Markdown: what it may never let through, that pieces make the whole, and that no text costs more than its length."""
 
 import re
+import time
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -273,3 +274,13 @@ def test_a_bomb_makes_no_page_that_is_out_of_proportion(name: str) -> None:
 @pytest.mark.parametrize("language", ["java", "c", "cpp", "c#", "yaml", "typescript", "xml"])
 def test_code_that_lexers_choke_on_stays_plain(language: str, text: str) -> None:
     assert "<span" not in render(f"```{language}\n{text}\n```\n")
+
+
+def test_rows_of_dashes_are_looked_at_once() -> None:
+    """A prompt of nothing but rulers, as long as a prompt may be, took half a minute."""
+    began = time.process_time()
+    assert render("---\n" * 2_000).count("<hr") == 2_000
+    short = time.process_time() - began
+    began = time.process_time()
+    render("---\n" * 8_000)
+    assert time.process_time() - began < 12 * short + 0.5, "four times the text may not take sixteen times as long"

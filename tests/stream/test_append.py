@@ -16,8 +16,11 @@ from app.wire.states import Verdict
 from tests.support.servers import Servers
 
 TURN = "turn"
-NOW = int(time.time() * 1000)
-"""When the lease was made; Redis runs on this machine, so its clock is ours."""
+
+
+def now() -> int:
+    """The time of a lease that was just made; Redis runs on this machine, so its clock is ours."""
+    return int(time.time() * 1000)
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ async def close(redis: Any, attempt: int = 1) -> bytes:
 async def test_the_newest_attempt_writes_and_is_heard(redis: Any, appender: Appender) -> None:
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     await pubsub.subscribe(turn_channel(TURN))
-    assert await appender.begin(TURN, 1, NOW) is Verdict.GO
+    assert await appender.begin(TURN, 1, now()) is Verdict.GO
     assert await appender.append(TURN, 1, [b"a", b"b"]) is Verdict.GO
     assert await stream(redis) == [b"a", b"b"]
     ids = [identity for identity, _ in await redis.xrange(turn_stream(TURN))]
@@ -60,53 +63,53 @@ async def test_the_newest_attempt_writes_and_is_heard(redis: Any, appender: Appe
 
 async def test_a_ghost_of_a_turn_that_ended_long_ago_is_refused(redis: Any, appender: Appender) -> None:
     """The broker hands a task out again when nobody acknowledged it for a quarter of an hour."""
-    leased = NOW - names.LEASE_GOOD_SECONDS * 1000 - 1
+    leased = now() - names.LEASE_GOOD_SECONDS * 1000 - 1
     assert await appender.begin(TURN, 1, leased) is Verdict.STALE
     assert not await redis.exists(turn_meta(TURN))
     # One that Redis has lost a moment ago is taken up all the same.
-    assert await appender.begin(TURN, 1, NOW) is Verdict.GO
+    assert await appender.begin(TURN, 1, now()) is Verdict.GO
 
 
 async def test_a_stale_attempt_writes_nothing(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1, NOW)
+    await appender.begin(TURN, 1, now())
     await redis.hset(turn_meta(TURN), "fence", 2)
     assert await appender.append(TURN, 1, [b"old"]) is Verdict.STALE
-    assert await appender.begin(TURN, 1, NOW) is Verdict.STALE
+    assert await appender.begin(TURN, 1, now()) is Verdict.STALE
     assert await appender.seed(TURN, 1, [b"old"]) is Verdict.STALE
     assert await stream(redis) == []
-    assert await appender.begin(TURN, 2, NOW) is Verdict.GO
+    assert await appender.begin(TURN, 2, now()) is Verdict.GO
 
 
 async def test_an_attempt_begins_once(appender: Appender) -> None:
-    assert await appender.begin(TURN, 1, NOW) is Verdict.GO
-    assert await appender.begin(TURN, 1, NOW) is Verdict.REPEAT
+    assert await appender.begin(TURN, 1, now()) is Verdict.GO
+    assert await appender.begin(TURN, 1, now()) is Verdict.REPEAT
 
 
 async def test_a_stop_is_heard_with_the_text_kept(redis: Any, appender: Appender) -> None:
     await redis.hset(turn_meta(TURN), mapping={"fence": 1, "stop": 1})
-    assert await appender.begin(TURN, 1, NOW) is Verdict.STOP
+    assert await appender.begin(TURN, 1, now()) is Verdict.STOP
     assert await appender.append(TURN, 1, [b"last words"]) is Verdict.STOP
     assert await stream(redis) == [b"last words"]
 
 
 async def test_a_closed_turn_takes_nothing_more(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1, NOW)
+    await appender.begin(TURN, 1, now())
     assert await close(redis) == b"go"
     assert await close(redis) == b"closed"
     assert await appender.append(TURN, 1, [b"late"]) is Verdict.CLOSED
-    assert await appender.begin(TURN, 1, NOW) is Verdict.CLOSED
+    assert await appender.begin(TURN, 1, now()) is Verdict.CLOSED
     assert await stream(redis) == [b"end"]
 
 
 async def test_seeding_never_reopens_a_closed_turn(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1, NOW)
+    await appender.begin(TURN, 1, now())
     await close(redis)
     assert await appender.seed(TURN, 1, [b"late"]) is Verdict.CLOSED
     assert await stream(redis) == [b"end"]
 
 
 async def test_a_lost_turn_is_laid_anew(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1, NOW)
+    await appender.begin(TURN, 1, now())
     await appender.append(TURN, 1, [b"a"])
     await redis.flushall()
     assert await appender.append(TURN, 1, [b"b"]) is Verdict.UNKNOWN
@@ -114,7 +117,7 @@ async def test_a_lost_turn_is_laid_anew(redis: Any, appender: Appender) -> None:
     assert await appender.seed(TURN, 1, [b"a", b"b"]) is Verdict.GO
     assert await appender.append(TURN, 1, [b"c"]) is Verdict.GO
     assert await stream(redis) == [b"a", b"b", b"c"]
-    assert await appender.begin(TURN, 1, NOW) is Verdict.REPEAT
+    assert await appender.begin(TURN, 1, now()) is Verdict.REPEAT
 
 
 async def test_a_turn_that_only_waits_again_is_not_appended_to(redis: Any, appender: Appender) -> None:
@@ -124,7 +127,7 @@ async def test_a_turn_that_only_waits_again_is_not_appended_to(redis: Any, appen
 
 
 async def test_renewing_says_nothing_and_marks_the_life_sign(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1, NOW)
+    await appender.begin(TURN, 1, now())
     await redis.hset(turn_meta(TURN), "seen", 0)
     assert await appender.append(TURN, 1) is Verdict.GO
     seconds, _ = await redis.time()
@@ -144,7 +147,7 @@ async def test_a_batch_is_one_round_trip_and_answers_in_order(redis: Any, append
 
 
 async def test_everything_runs_out_by_itself(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1, NOW)
+    await appender.begin(TURN, 1, now())
     await appender.append(TURN, 1, [b"x"])
     for key in (turn_meta(TURN), turn_stream(TURN)):
         assert 0 < await redis.ttl(key) <= names.STREAM_TTL_SECONDS

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from celery import Celery, bootsteps
 from celery.signals import setup_logging, worker_shutting_down
+from celery.worker.components import Pool
 
 from app import logs
 from app.wire import names
@@ -59,8 +60,8 @@ def door() -> QueueDoor:
 class NodeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types.
     """Owns the node's loop for as long as the worker runs."""
 
-    # With the timer required, and not the pool, this starts before the pool and stops after it: replies in flight
-    # can still be handed on when the pool has ended.
+    # It starts before the pool, which is made to require it below, and stops after it: replies in flight can still be
+    # handed on when the pool has ended. Requiring the timer alone would leave the order of the two to chance.
     requires: ClassVar = {"celery.worker.components:Timer"}
 
     def start(self, parent: Any) -> None:
@@ -76,6 +77,7 @@ class NodeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
 
 
 app.steps["worker"].add(NodeStep)
+Pool.requires = (*Pool.requires, NodeStep)
 
 
 @worker_shutting_down.connect

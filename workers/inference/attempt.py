@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 
 from app.stream.growing import GrowingReply
-from app.wire.jobs import Job, Outcome
+from app.wire.jobs import Job, Outcome, figure, whole
 from app.wire.states import TurnState, Verdict
 from workers.inference.engine import (
     BadParameter,
@@ -26,6 +26,7 @@ from workers.inference.engine import (
 
 log = structlog.get_logger(__name__)
 
+NOT_UNDERSTOOD: Final = "The engine answered in a way that was not understood; the node's log says more. Press Retry."
 MOVED: Final = "The node was stopped in the middle of the reply."
 
 
@@ -78,6 +79,10 @@ class Attempt:
             state, reason = TurnState.FAILED, str(error)
         except EngineError as error:
             state, reason, retriable = TurnState.FAILED, error.report(), True
+        except Exception:
+            # An engine of another make may say anything. Without an outcome the turn would hold its slot for ever.
+            log.exception("attempt.failed", turn=self.job.turn, attempt=self.job.attempt)
+            state, reason, retriable = TurnState.FAILED, NOT_UNDERSTOOD, True
         finally:
             changed.cancel()
             generating.cancel()
@@ -107,9 +112,9 @@ class Attempt:
                         self.reply.add(chunk.text)
                     elif isinstance(chunk, End):
                         facts |= {
-                            "prompt_tokens": chunk.usage.prompt_tokens,
-                            "completion_tokens": chunk.usage.completion_tokens,
-                            "prompt_ms": chunk.usage.prompt_ms,
-                            "tokens_per_second": chunk.usage.tokens_per_second or None,
-                            "finish_reason": chunk.finish_reason,
+                            "prompt_tokens": whole(chunk.usage.prompt_tokens),
+                            "completion_tokens": whole(chunk.usage.completion_tokens),
+                            "prompt_ms": figure(chunk.usage.prompt_ms) or 0.0,
+                            "tokens_per_second": figure(chunk.usage.tokens_per_second) or None,
+                            "finish_reason": str(chunk.finish_reason)[:32],
                         }

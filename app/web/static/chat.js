@@ -8,6 +8,7 @@ import { Refused, Socket, backOff, request, signIn, wait } from "./server.js";
 const ASK_AGAIN = 1_000; // ms before the same gap is asked for once more
 const SAID = 1_500; // characters of a finished reply that are read aloud; the rest can be read at will
 const LOOK = 4_000; // ms between two looks at who answers
+const HELD_UP = 4_000; // ms without a word after which a reply is said to be held up
 
 /**
  * The prompts that left the box and are not accepted yet, kept in the browser: sent again with their own id after
@@ -38,6 +39,9 @@ class Outbox {
   }
 }
 
+/** The nodes that can answer, now or in a moment. */
+export const here = (nodes) => nodes.filter(({ state }) => state !== "away" && state !== "failed");
+
 export class Chat {
   /** `page` draws: show(chat), touch(node), restore(text), notice(words), connection(state), made(id), titled(id, title), used(id), gone(). */
   constructor(keep, page) {
@@ -45,6 +49,7 @@ export class Chat {
     this.outbox = new Outbox(keep);
     this.platform = null;
     this.reset(null);
+    setInterval(() => this.lookForSilence(), HELD_UP / 4);
   }
 
   reset(session) {
@@ -314,6 +319,8 @@ export class Chat {
     const reply = this.replies.get(event.turn);
     if (!reply) return this.fetchUnknown(event.turn);
     const outcome = reply.take(event);
+    reply.heard = performance.now();
+    if (reply.heldUp) this.holdUp(reply, false);
     if (outcome === "gap") this.fill(reply);
     if (outcome === "same") return undefined;
     const node = this.tree.get(`turn:${event.turn}`);
@@ -354,12 +361,25 @@ export class Chat {
   }
 
   /** While a turn waits without a known time, look whether there is anybody to answer it. */
+  /** Somebody was killed or is slow: say so, since a text that stands still looks like its end. */
+  lookForSilence() {
+    for (const reply of this.replies.values()) {
+      if (reply.state === "started" && !reply.heldUp && performance.now() - reply.heard > HELD_UP) this.holdUp(reply, true);
+    }
+  }
+
+  holdUp(reply, heldUp) {
+    reply.heldUp = heldUp;
+    const node = this.tree.get(`turn:${reply.turn}`);
+    if (node) this.page.touch(node);
+  }
+
   async lookWhoAnswers(reply) {
     if (reply.state !== "queued" || typeof reply.eta === "number" || performance.now() - (this.looked ?? -LOOK) < LOOK) return;
     this.looked = performance.now();
     this.platform = await request("GET", "/api/state").catch(() => this.platform);
     for (const one of this.replies.values()) {
-      one.nobody = one.state === "queued" && this.platform?.nodes.length === 0;
+      one.nobody = one.state === "queued" && this.platform !== null && !here(this.platform.nodes).length;
       const node = this.tree.get(`turn:${one.turn}`);
       if (node) this.page.touch(node);
     }

@@ -1,7 +1,7 @@
 /** Puts the page together: the list, the conversation, the box, the address bar, and what is said above the box. */
 
 import { $, Keep } from "./browser.js";
-import { Chat } from "./chat.js";
+import { Chat, here } from "./chat.js";
 import { Composer, LIMIT_WORDS, tooLong } from "./composer.js";
 import { Refused, request, signIn } from "./server.js";
 import { Sessions } from "./sessions.js";
@@ -114,7 +114,7 @@ function open(session, how = "pushState") {
 async function sayWhoAnswers() {
   const { nodes } = (chat.platform = await request("GET", "/api/state").catch(() => ({ nodes: null })));
   if (!nodes) return;
-  const names = nodes.map(({ name, model }) => (model ? `${model} on ${name}` : name));
+  const names = here(nodes).map(({ name, model }) => (model ? `${model} on ${name}` : name));
   const many = names.length > 2 ? `${names.slice(0, 2).join(", ")} and ${names.length - 2} more` : names.join(" and ");
   $("answers").textContent = names.length
     ? `${many} will answer.`

@@ -211,7 +211,8 @@ function statusOf({ role, reply, pending, state }) {
   if (!reply || reply.finished) return "";
   if (reply.stopping) return "Stopping…";
   if (reply.state === "queued") return waiting(reply);
-  return reply.text ? "" : "Reading the prompt…";
+  if (reply.text) return reply.heldUp ? "Held up for a moment: it goes on by itself." : "";
+  return "Reading the prompt…";
 }
 
 function waiting({ position, eta, nobody, attempt }) {
