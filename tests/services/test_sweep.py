@@ -179,3 +179,33 @@ def test_one_turn_that_cannot_be_mended_keeps_no_other_from_it(ada: Member, monk
     monkeypatch.setattr(turns, "again", sometimes)
     sweep.sweep()
     assert row(good).attempt == 2
+
+
+def test_an_emptied_redis_gives_no_node_more_turns_than_it_has_slots(ada: Member) -> None:
+    nodes.ready(slots=1)
+    session = ada.session()
+    running, waiting = ada.ask(session).turn, ada.ask(session).turn
+    [job] = nodes.jobs()
+    assert job.turn == running
+    redis.client().flushall()
+    # The node goes on writing: it lays its stream anew, and beats.
+    seconds, _ = redis.client().time()
+    redis.client().hset(names.turn_meta(running), mapping={"fence": 1, "begun": 1, "seen": seconds * 1000})
+    redis.client().hset(names.node_key("home"), mapping={"state": "ready", "slots": 1, "lane": "queue"})
+    sweep.sweep()
+    assert nodes.jobs() == []
+    assert queue.waiting() == [waiting]
+    nodes.finish(job)
+    assert [one.turn for one in nodes.jobs()] == [waiting]
+
+
+def test_a_stop_that_redis_never_heard_is_pressed_again(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    assert len(nodes.jobs()) == 1
+    with transaction() as tx:
+        tx.get_one(Turn, UUID(turn)).stopped = True
+    assert redis.client().hget(names.turn_meta(turn), "stop") is None
+    sweep.sweep()
+    assert redis.client().hget(names.turn_meta(turn), "stop") == b"1"
+    assert row(turn).state == TurnState.RUNNING

@@ -1,0 +1,53 @@
+"""An attempt ends with an outcome whatever its engine says: without one, its turn would hold a slot for ever."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from app.stream.growing import GrowingReply
+from app.wire.jobs import Job, Outcome
+from workers.inference.attempt import NOT_UNDERSTOOD, Attempt
+from workers.inference.engine import End, Fitted, Text, Usage
+
+
+class Odd:
+    """An engine that begins well and then does what no engine should."""
+
+    def __init__(self, error: Exception | None = None, usage: Any = None) -> None:
+        self.error, self.usage = error, usage
+
+    def health(self) -> Any:
+        return SimpleNamespace(model="odd")
+
+    async def fit(self, request: Any) -> Fitted:
+        return Fitted(request, 0)
+
+    async def generate(self, request: Any) -> AsyncIterator[Any]:
+        yield Text("So far ")
+        if self.error:
+            raise self.error
+        yield End("stop", self.usage)
+
+
+async def run(engine: Any) -> Outcome:
+    job = Job("turn", 1, "session", [{"role": "user", "content": "Why?"}])
+    outcome = await Attempt(job, engine, GrowingReply("turn", 1, ""), asyncio.Semaphore(1)).run()
+    assert outcome is not None
+    return outcome
+
+
+@pytest.mark.parametrize("error", [TypeError("a list"), KeyError(0), AttributeError("delta"), RuntimeError("what?")])
+async def test_an_engine_that_is_not_understood_fails_the_attempt(error: Exception) -> None:
+    outcome = await run(Odd(error))
+    assert (outcome.state, outcome.reason, outcome.retriable) == ("failed", NOT_UNDERSTOOD, True)
+    assert outcome.text == "So far "
+
+
+async def test_figures_that_cannot_be_are_left_out() -> None:
+    outcome = await run(Odd(usage=Usage(10**12, -1, 0, float("nan"), 0.0, float("inf"))))
+    assert (outcome.state, outcome.text) == ("done", "So far ")
+    assert (outcome.prompt_tokens, outcome.completion_tokens, outcome.tokens_per_second) == (0, 0, None)
+    assert outcome.prompt_ms == 0
