@@ -75,11 +75,12 @@ return 1
 """
 
 _RELEASE: Final = """
--- KEYS: meta, leases   ARGV: turn, attempt
+-- KEYS: meta, leases   ARGV: turn, attempt, node as PostgreSQL knows it
 -- Gives back the slot that an attempt holds; a newer attempt's slot stays.
 local meta = redis.call('HMGET', KEYS[1], 'fence', 'node')
 if meta[1] and tonumber(meta[1]) > tonumber(ARGV[2]) then return 0 end
 if meta[2] then redis.call('SREM', 'ml:leased:' .. meta[2], ARGV[1]) end
+if ARGV[3] ~= '' then redis.call('SREM', 'ml:leased:' .. ARGV[3], ARGV[1]) end
 redis.call('ZREM', KEYS[2], ARGV[1])
 return 1
 """
@@ -158,9 +159,9 @@ def remove(turn: str, user: str) -> bool:
     return bool(_script(_REMOVE)(keys=keys, args=[turn, user]))
 
 
-def release(turn: str, attempt: int) -> None:
-    """Give back the slot of an attempt; twice does no harm."""
-    _script(_RELEASE)(keys=[names.turn_meta(turn), names.LEASES], args=[turn, attempt])
+def release(turn: str, attempt: int, node: str | None = None) -> None:
+    """Give back the slot of an attempt; twice does no harm. `node` says whose, where Redis may have forgotten."""
+    _script(_RELEASE)(keys=[names.turn_meta(turn), names.LEASES], args=[turn, attempt, node or ""])
 
 
 def forget(turn: str, attempt: int) -> None:

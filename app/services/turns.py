@@ -269,7 +269,7 @@ def end(turn: str, attempt: int, outcome: Outcome) -> bool:
         state = TurnState(row.state)
     # From here on everything may be done twice: a worker killed in between is followed by another one's try.
     events.close(session, turn, attempt, EventKind(state.value), **facts)
-    queue.release(turn, attempt)
+    queue.release(turn, attempt, row.node)
     if counted:
         if state is TurnState.DONE:
             dispatch.remember_duration(outcome.total_ms)
