@@ -72,6 +72,7 @@ def up(
                     return
                 watch.listen_for_stop()
                 stack.start(place, stack.Wanted(port, nodes, lane.value), not detach, progress, stack.PARTS)
+                since = watch.end_of_news(place)
                 if not detach:
                     leftovers.write(place, leftovers.UP, os.getpid())
             _block(place, progress, "MeatLizard is running", first, detach)
@@ -80,7 +81,7 @@ def up(
             progress.say("Stopped before it was up.")
             raise typer.Exit(INTERRUPTED) from None
         if not detach:
-            watch.become(place)
+            watch.become(place, since)
 
 
 def down(home: HomeOption = None) -> None:

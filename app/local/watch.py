@@ -42,22 +42,30 @@ def ignore_stop() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def become(home: Home) -> None:
-    """Goes on as this module alone, under the same pid: for as long as all runs, only this much stays in memory."""
+def end_of_news(home: Home) -> int:
+    """Where supervisord's log ends now, in bytes: what comes after it is news."""
+    return home.log(leftovers.SUPERVISOR).stat().st_size
+
+
+def become(home: Home, since: int) -> None:
+    """Goes on as this module alone, under the same pid: for as long as all runs, only this much stays in memory.
+
+    What supervisord wrote from byte `since` of its log on is still told.
+    """
     sys.stdout.flush()
     # Whoever asks for an end while the new program loads is heard once it listens.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, str(home.path)])  # noqa: S606 - no shell is the point
+    os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, str(home.path), str(since)])  # noqa: S606 - no shell is the point
 
 
-def main(home: Home) -> None:
+def main(home: Home, since: int) -> None:
     """Watches until told to stop, then stops everything."""
     progress = Progress()
     try:
         listen_for_stop()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         if supervisor := Supervisor.connect(home):
-            watch(supervisor, progress)
+            watch(supervisor, progress, since)
     except StopAsked:
         progress.say("Stopping …")
         if supervisor := Supervisor.connect(home):
@@ -68,10 +76,10 @@ def main(home: Home) -> None:
     progress.say("Stopped.")
 
 
-def watch(supervisor: Supervisor, progress: Progress) -> None:
+def watch(supervisor: Supervisor, progress: Progress, since: int) -> None:
     """Returns when the supervisor is gone; raises StopAsked when this process is told to stop."""
     never = Event()
-    news = News(supervisor.home.log(leftovers.SUPERVISOR))
+    news = News(supervisor.home.log(leftovers.SUPERVISOR), since)
     while supervisor.alive():
         for line in news.read():
             progress.say(line)
@@ -81,9 +89,9 @@ def watch(supervisor: Supervisor, progress: Progress) -> None:
 class News:
     """What supervisord writes into its log from now on, in words; nothing is missed between two looks."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, since: int) -> None:
         self._log = log
-        self._at = log.stat().st_size
+        self._at = since
         self._ill: set[str] = set()
 
     def read(self) -> list[str]:
@@ -109,4 +117,4 @@ class News:
 
 
 if __name__ == "__main__":
-    main(Home.at(sys.argv[1]))
+    main(Home.at(sys.argv[1]), int(sys.argv[2]))

@@ -13,7 +13,7 @@ UP = "2026-11-23 07:23:57,279 INFO success: web entered RUNNING state, process h
 def test_says_what_stopped_and_runs_again(tmp_path: Path) -> None:
     log = tmp_path / "supervisor.log"
     log.write_text(UP + EXIT)
-    news = News(log)
+    news = News(log, log.stat().st_size)
     assert news.read() == []
     with log.open("a") as file:
         file.write(EXIT + SPAWN)
@@ -26,6 +26,6 @@ def test_says_what_stopped_and_runs_again(tmp_path: Path) -> None:
 def test_goes_on_when_the_log_is_turned_over(tmp_path: Path) -> None:
     log = tmp_path / "supervisor.log"
     log.write_text(UP * 10)
-    news = News(log)
+    news = News(log, log.stat().st_size)
     log.write_text(EXIT)
     assert len(news.read()) == 1
