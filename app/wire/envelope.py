@@ -92,6 +92,12 @@ class Ring:
         if envelope[:1] != VERSION:
             raise EnvelopeForged
         token = envelope[1:]
+        # Base64 has several spellings of the same bytes, and junk in it is passed over: only one spelling is ours.
+        try:
+            if base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)) != token:
+                raise EnvelopeForged
+        except ValueError as error:
+            raise EnvelopeForged from error
         for key in self.keys:
             fernet = _fernet(key)
             try:
