@@ -143,7 +143,9 @@ class Platform(discord.Client):
         text = said.text
         assert said.end["state"] == "done", said.end
         assert said.end["sha256"] == hashlib.sha256(text.encode()).hexdigest()
-        assert said.frames[-1].at == len(text.encode())
+        # Not always the last to be read: what was attached to the one before takes a request more.
+        end = next(frame for frame in said.frames if frame.kind is FrameKind.END)
+        assert end.at == len(text.encode())
         return text
 
     def state(self) -> str:
