@@ -1,12 +1,13 @@
 """The `meatlizard` command: one verb a process, and the verbs of whoever runs the platform."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from app.commands import keys, token, user
+from app.commands.home import Home
 from app.wire.errors import MeatLizardError
 
 # The heavy parts are imported where they are used: `meatlizard node` must not need the server's packages, nor
@@ -15,26 +16,9 @@ from app.wire.errors import MeatLizardError
 app = typer.Typer(
     help="Chat with your own model at home.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
-user_app = typer.Typer(help="The people who have an account.", no_args_is_help=True)
-token_app = typer.Typer(help="Tokens for programs.", no_args_is_help=True)
-keys_app = typer.Typer(help="The master key ring.", no_args_is_help=True)
-app.add_typer(user_app, name="user")
-app.add_typer(token_app, name="token")
-app.add_typer(keys_app, name="keys")
-
-
-def _choose_home(value: Path | None) -> Path | None:
-    if value is not None:
-        os.environ["MEATLIZARD_HOME"] = str(value.expanduser().absolute())
-    return value
-
-
-Home = Annotated[
-    Path | None,
-    typer.Option(
-        "--home", readable=False, help="The stack meant: its state folder. [~/.meatlizard]", callback=_choose_home
-    ),
-]
+app.add_typer(user.app, name="user")
+app.add_typer(token.app, name="token")
+app.add_typer(keys.app, name="keys")
 
 
 @app.command()
@@ -89,7 +73,9 @@ def flower(home: Home = None) -> None:
 
 @app.command()
 def node(
-    name: Annotated[str, typer.Option("--name", envvar="MEATLIZARD_NODE", help="Which of this machine's nodes.")] = "home",
+    name: Annotated[
+        str, typer.Option("--name", envvar="MEATLIZARD_NODE", help="Which of this machine's nodes.")
+    ] = "home",
     home: Home = None,
 ) -> None:
     """Answer prompts on this machine."""
@@ -135,110 +121,6 @@ def sandbox(
     from bots.sandbox import server
 
     server.run(host, port, state, limits, config)
-
-
-@user_app.command("add")
-def user_add(
-    name: str,
-    role: Annotated[str, typer.Option(help="owner, admin or member")] = "member",
-    password: Annotated[
-        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="MEATLIZARD_NEW_PASSWORD")
-    ] = "",
-    home: Home = None,
-) -> None:
-    """Make an account."""
-    from app.services import accounts
-    from app.wire.states import Door
-
-    accounts.add(name, password, role, "cli", Door.CLI)
-    typer.echo(f"{name} can sign in now, as {role}.")
-
-
-@user_app.command("list")
-def user_list(home: Home = None) -> None:
-    """Show the accounts."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from app.services import accounts
-
-    table = Table("name", "role", "since", "state")
-    for one in accounts.users():
-        state = "disabled" if one.disabled_at else ""
-        table.add_row(one.name, one.role, f"{one.created_at:%Y-%m-%d}", state)
-    Console().print(table)
-
-
-@user_app.command("role")
-def user_role(name: str, role: str, home: Home = None) -> None:
-    """Give an account another role."""
-    from app.services import accounts
-    from app.wire.states import Door
-
-    accounts.set_role(name, role, "cli", Door.CLI)
-    typer.echo(f"{name} is {role} now.")
-
-
-@user_app.command("disable")
-def user_disable(name: str, home: Home = None) -> None:
-    """Shut an account; its logins and tokens end."""
-    from app.services import accounts
-    from app.wire.states import Door
-
-    accounts.disable(name, "cli", Door.CLI)
-    typer.echo(f"{name} is shut out.")
-
-
-@user_app.command("enable")
-def user_enable(name: str, home: Home = None) -> None:
-    """Open a shut account again."""
-    from app.services import accounts
-    from app.wire.states import Door
-
-    accounts.enable(name, "cli", Door.CLI)
-    typer.echo(f"{name} can sign in again.")
-
-
-@user_app.command("password")
-def user_password(
-    name: str,
-    password: Annotated[
-        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="MEATLIZARD_NEW_PASSWORD")
-    ] = "",
-    home: Home = None,
-) -> None:
-    """Give an account another password; its logins end everywhere."""
-    from app.services import accounts
-    from app.wire.states import Door
-
-    accounts.set_password(name, password, "cli", Door.CLI)
-    typer.echo(f"{name} has another password now.")
-
-
-@token_app.command("new")
-def token_new(
-    unlimited: Annotated[bool, typer.Option("--unlimited", help="Free of rate limits.")] = False,
-    user: Annotated[str, typer.Option(help="Whom it acts for.")] = "admin",
-    label: Annotated[str, typer.Option(help="What it is for.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one object.")] = False,
-    home: Home = None,
-) -> None:
-    """Make a token; it is shown this once."""
-    import json
-
-    from app.services import accounts
-    from app.wire.states import Door
-
-    token = accounts.new_token(user, label, unlimited, "cli", Door.CLI)
-    typer.echo(json.dumps({"token": token}) if as_json else token)
-
-
-@keys_app.command("new")
-def keys_new() -> None:
-    """Print a fresh key; put it in front of MEATLIZARD_KEYS."""
-    from cryptography.fernet import Fernet
-
-    typer.echo(Fernet.generate_key().decode())
 
 
 def main() -> None:

@@ -28,5 +28,3 @@ app.set_default()
 def _logs(**_: object) -> None:
     # Connecting at all is what keeps Celery from setting up logging of its own.
     logs.configure("worker", settings().log_level)
-
-

@@ -42,4 +42,6 @@ def flower() -> None:
     """Show the tasks in the browser until SIGTERM."""
     # By the environment: an argument would stand in the process list for everyone to read.
     os.environ["FLOWER_BASIC_AUTH"] = f"{settings().flower_user}:{settings().flower_password.get_secret_value()}"
-    app.start(["flower", f"--address={settings().host}", f"--port={settings().flower_port}", "--purge-offline-workers=60"])
+    app.start(
+        ["flower", f"--address={settings().host}", f"--port={settings().flower_port}", "--purge-offline-workers=60"]
+    )

@@ -1,0 +1,12 @@
+"""What dispatch and nodes keep."""
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass

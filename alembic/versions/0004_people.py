@@ -1,0 +1,12 @@
+"""Accounts, invitations and how people sign in."""
+
+revision = "0004"
+down_revision = "0003"
+
+
+def upgrade() -> None:
+    pass
+
+
+def downgrade() -> None:
+    pass

@@ -1,0 +1,87 @@
+"""`meatlizard user`: the accounts."""
+
+from typing import Annotated
+
+import typer
+
+from app.commands.home import Home
+
+app = typer.Typer(help="The people who have an account.", no_args_is_help=True)
+
+
+@app.command("add")
+def user_add(
+    name: str,
+    role: Annotated[str, typer.Option(help="owner, admin or member")] = "member",
+    password: Annotated[
+        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="MEATLIZARD_NEW_PASSWORD")
+    ] = "",
+    home: Home = None,
+) -> None:
+    """Make an account."""
+    from app.services import accounts
+    from app.wire.states import Door
+
+    accounts.add(name, password, role, "cli", Door.CLI)
+    typer.echo(f"{name} can sign in now, as {role}.")
+
+
+@app.command("list")
+def user_list(home: Home = None) -> None:
+    """Show the accounts."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from app.services import accounts
+
+    table = Table("name", "role", "since", "state")
+    for one in accounts.users():
+        state = "disabled" if one.disabled_at else ""
+        table.add_row(one.name, one.role, f"{one.created_at:%Y-%m-%d}", state)
+    Console().print(table)
+
+
+@app.command("role")
+def user_role(name: str, role: str, home: Home = None) -> None:
+    """Give an account another role."""
+    from app.services import accounts
+    from app.wire.states import Door
+
+    accounts.set_role(name, role, "cli", Door.CLI)
+    typer.echo(f"{name} is {role} now.")
+
+
+@app.command("disable")
+def user_disable(name: str, home: Home = None) -> None:
+    """Shut an account; its logins and tokens end."""
+    from app.services import accounts
+    from app.wire.states import Door
+
+    accounts.disable(name, "cli", Door.CLI)
+    typer.echo(f"{name} is shut out.")
+
+
+@app.command("enable")
+def user_enable(name: str, home: Home = None) -> None:
+    """Open a shut account again."""
+    from app.services import accounts
+    from app.wire.states import Door
+
+    accounts.enable(name, "cli", Door.CLI)
+    typer.echo(f"{name} can sign in again.")
+
+
+@app.command("password")
+def user_password(
+    name: str,
+    password: Annotated[
+        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="MEATLIZARD_NEW_PASSWORD")
+    ] = "",
+    home: Home = None,
+) -> None:
+    """Give an account another password; its logins end everywhere."""
+    from app.services import accounts
+    from app.wire.states import Door
+
+    accounts.set_password(name, password, "cli", Door.CLI)
+    typer.echo(f"{name} has another password now.")

@@ -1,0 +1,24 @@
+"""The tables. What people write (bodies, titles, reasons) is sealed bytes; everything else is metadata."""
+
+from app.core.models.base import Base, new_id, now
+from app.core.models.chat import Message, Session, Turn
+from app.core.models.figures import Metric
+from app.core.models.nodes import Channel, Node
+from app.core.models.people import ApiToken, Login, User
+from app.core.models.trail import AuditRecord
+
+__all__ = (
+    "ApiToken",
+    "AuditRecord",
+    "Base",
+    "Channel",
+    "Login",
+    "Message",
+    "Metric",
+    "Node",
+    "Session",
+    "Turn",
+    "User",
+    "new_id",
+    "now",
+)
