@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, String, UniqueConstra
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.models.base import Base, new_id, now
-from app.wire.states import TurnState
+from app.wire.states import Door, TurnState
 
 
 class Session(Base):
@@ -20,13 +20,19 @@ class Session(Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"))
     title: Mapped[bytes | None]
     """Sealed."""
+    door: Mapped[str] = mapped_column(String(16), default=Door.WEB.value, server_default=Door.WEB.value)
+    """Where it came in. One of the API stands in no list of conversations: its client keeps its own."""
     node: Mapped[str | None] = mapped_column(String(64))
     """The node that answered last and may still have the conversation in its prompt cache."""
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now)
     closed_at: Mapped[datetime | None]
 
-    __table_args__ = (Index("ix_sessions_user_id_updated_at", "user_id", "updated_at"),)
+    __table_args__ = (
+        Index("ix_sessions_user_id_updated_at", "user_id", "updated_at"),
+        # What retention reads: only the API's, however many conversations people have.
+        Index("ix_sessions_api", "updated_at", postgresql_where="door = 'api'"),
+    )
 
 
 class Message(Base):
@@ -42,7 +48,7 @@ class Message(Base):
     """Sealed."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
-    __table_args__ = (CheckConstraint("role in ('user', 'assistant')", name="role"),)
+    __table_args__ = (CheckConstraint("role in ('system', 'user', 'assistant')", name="role"),)
 
 
 class Turn(Base):
@@ -67,11 +73,16 @@ class Turn(Base):
     lane: Mapped[str | None] = mapped_column(String(16))
     model: Mapped[str | None] = mapped_column(String(128))
     sampling: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Figures only."""
+    form: Mapped[bytes | None]
+    """What the reply shall look like, where that was asked for in words (stop texts, a JSON schema), sealed."""
     left_out: Mapped[int] = mapped_column(default=0)
     """How many of the oldest messages did not fit the model's context."""
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
     tokens_per_second: Mapped[float | None]
+    finish_reason: Mapped[str | None] = mapped_column(String(32))
+    """`stop` or `length`, as the engine said."""
     reason: Mapped[bytes | None]
     """Why it failed, sealed: it may carry the engine's own words."""
     created_at: Mapped[datetime] = mapped_column(default=now)

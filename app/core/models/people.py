@@ -50,6 +50,8 @@ class ApiToken(Base):
     token_hash: Mapped[bytes] = mapped_column(unique=True)
     unlimited: Mapped[bool] = mapped_column(default=False)
     """Free of rate limits: for the platform's own command line and for load tests."""
+    scopes: Mapped[str] = mapped_column(String(64), default="chat read", server_default="chat read")
+    """What it opens, in words apart by spaces (`app.services.tokens.SCOPES`)."""
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime | None]
     used_at: Mapped[datetime | None]
