@@ -2,6 +2,7 @@
 
 from app.core.models.base import Base, new_id, now
 from app.core.models.chat import Message, Session, Turn
+from app.core.models.discord import DiscordAnswer, DiscordChat, DiscordLink, DiscordTree, LinkCode
 from app.core.models.figures import Metric
 from app.core.models.nodes import Channel, Node
 from app.core.models.people import ApiToken, Login, User
@@ -12,6 +13,11 @@ __all__ = (
     "AuditRecord",
     "Base",
     "Channel",
+    "DiscordAnswer",
+    "DiscordChat",
+    "DiscordLink",
+    "DiscordTree",
+    "LinkCode",
     "Login",
     "Message",
     "Metric",
