@@ -18,6 +18,7 @@ from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import ApiToken, Login, User, new_id, now
 from app.services import audit
+from app.services.rights import Right, may
 from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door
 
@@ -49,6 +50,10 @@ class Person:
     def admin(self) -> bool:
         """Say whether they look after the platform."""
         return self.role in ("owner", "admin")
+
+    def may(self, right: Right) -> bool:
+        """Say whether they have a right."""
+        return may(self.role, right)
 
 
 @cache

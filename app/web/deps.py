@@ -1,7 +1,8 @@
 """Who is at the door: found from the cookie or the token of a request or socket."""
 
 import asyncio
-from typing import Annotated, Final
+from functools import cache
+from typing import Annotated, Any, Final
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -10,8 +11,9 @@ from starlette.responses import Response
 from app.core.config import settings
 from app.services import accounts
 from app.services.accounts import Person
+from app.services.rights import Right
 from app.web.security import LOOPBACK, secure
-from app.wire.errors import NotSignedIn
+from app.wire.errors import NotAllowed, NotSignedIn
 
 PROXY_HEADERS: Final = (
     *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
@@ -63,3 +65,20 @@ def may_be_guest(connection: HTTPConnection) -> bool:
 
 Known = Annotated[Person, Depends(person)]
 """A route with this argument answers only to people who are signed in."""
+
+
+@cache
+def needs(right: Right) -> Any:
+    """Return the dependency of a route that answers only to people who have a right.
+
+    Written as `who: Annotated[Person, needs(Right.SEE_AUDIT)]`; it raises NotSignedIn or NotAllowed before the route runs.
+    """
+
+    async def entitled(connection: HTTPConnection) -> Person:
+        who = await person(connection)
+        if not who.may(right):
+            raise NotAllowed
+        return who
+
+    entitled.right = right  # type: ignore[attr-defined]  # How the test of all routes finds out what each one needs.
+    return Depends(entitled)

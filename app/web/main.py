@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 
 from app.core import redis
 from app.stream.hub import Hub
-from app.web import accounts, health, pages, sessions, socket
+from app.web import account, accounts, health, pages, sessions, socket
 from app.web.security import HEADERS, Guard, refusal
-from app.wire.errors import BadInput, MeatLizardError, NotFound, Unavailable
+from app.wire.errors import BadInput, MeatLizardError, NotFound, NotSignedIn, Unavailable
 
 log = structlog.get_logger(__name__)
 HTTP_ERRORS = {
@@ -38,8 +38,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     await app.state.redis.aclose()
 
 
-async def _own_error(_: Request, error: Any) -> JSONResponse:
-    return refusal(error)
+async def _own_error(request: Request, error: Any) -> Response:
+    if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
+        return refusal(error)
+    if isinstance(error, NotSignedIn):
+        return pages.to_sign_in(request)
+    return pages.error_page(request, error.status, str(error))
 
 
 async def _bad_request(_: Request, error: Any) -> JSONResponse:
@@ -75,8 +79,8 @@ async def _unexpected(request: Request, error: Any) -> JSONResponse:
 def create() -> FastAPI:
     """Return the application."""
     app = FastAPI(title="MeatLizard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for router in (pages.router, accounts.router, sessions.router, health.router, socket.router):
-        app.include_router(router)
+    for module in (pages, account, accounts, sessions, health, socket):
+        app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_exception_handler(MeatLizardError, _own_error)
     app.add_exception_handler(RequestValidationError, _bad_request)

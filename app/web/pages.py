@@ -3,6 +3,7 @@
 import asyncio
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -41,9 +42,17 @@ async def _chat(request: Request, session: str | None) -> Response:
     return response
 
 
+def to_sign_in(request: Request) -> Response:
+    """Send somebody to the sign-in form, which leads them back here; the address is one of ours by its form."""
+    url = request.url
+    here = url.path + (f"?{url.query}" if url.query else "")
+    return RedirectResponse(f"/login?{urlencode({'next': here})}", 303)
+
+
 def error_page(request: Request, status: int, message: str) -> Response:
     """Show a person who followed an address what is wrong with it."""
-    context = {"user": None, "version": VERSION, "title": "Not here" if status == 404 else "Not so", "message": message}
+    title = {403: "Not yours to do", 404: "Not here", 503: "Not right now"}.get(status, "Not so")
+    context = {"user": None, "version": VERSION, "title": title, "message": message}
     return templates.TemplateResponse(request, "error.html", context, status)
 
 

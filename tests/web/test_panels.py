@@ -1,0 +1,33 @@
+"""The pages beside the chat: who sees which, what the list shows, and where those are sent who may not."""
+
+import pytest
+
+from app.services.rights import RIGHTS, Rank, Right, may
+from app.web.panels import PANELS, Panel
+from tests.support.people import Member
+from tests.support.website import Site
+
+HTML = {"accept": "text/html"}
+
+
+def test_each_role_has_all_that_the_one_below_it_has() -> None:
+    assert RIGHTS[Rank.GUEST] < RIGHTS[Rank.MEMBER] < RIGHTS[Rank.ADMIN] < RIGHTS[Rank.OWNER] == frozenset(Right)
+    assert not may("king", Right.CHAT)
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.path)
+async def test_a_panel_is_for_those_who_have_its_right(site: Site, ada: Member, panel: Panel) -> None:
+    async with site.browser(ada, follow_redirects=False) as browser:
+        answer = await browser.get(panel.path, headers=HTML)
+        assert answer.status_code == (200 if may("member", panel.right) else 403), answer.text
+        shown = (await browser.get("/account", headers=HTML)).text
+        assert (f'href="{panel.path}"' in shown) == may("member", panel.right)
+        assert (f"<h1>{panel.title}</h1>" in answer.text) == may("member", panel.right)
+
+
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.path)
+async def test_the_unknown_are_sent_to_the_form_and_back(site: Site, servers: object, panel: Panel) -> None:
+    async with site.browser(follow_redirects=False) as browser:
+        answer = await browser.get(panel.path + "?hours=6", headers=HTML)
+    where = panel.path.replace("/", "%2F") + "%3Fhours%3D6"
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={where}")
