@@ -15,6 +15,16 @@ app: Celery = broker.celery()
 app.conf.update(
     beat_schedule={
         "sweep": {"task": names.SWEEP, "schedule": names.SWEEP_SECONDS, "options": {"expires": names.SWEEP_SECONDS}},
+        "log-metrics": {
+            "task": names.LOG_METRICS, "schedule": names.LOG_SECONDS, "options": {"expires": names.LOG_SECONDS}
+        },
+        "sample-metrics": {
+            "task": names.SAMPLE_METRICS, "schedule": names.SAMPLE_SECONDS, "options": {"expires": names.SAMPLE_SECONDS}
+        },
+        "roll-up-metrics": {
+            "task": names.ROLL_UP_METRICS, "schedule": names.ROLL_UP_SECONDS, "options": {"expires": names.ROLL_UP_SECONDS}
+        },
+        "keep-metrics": {"task": names.KEEP_METRICS, "schedule": 3600.0, "options": {"expires": 3600}},
         "expire-logins": {"task": names.EXPIRE_LOGINS, "schedule": 3600.0, "options": {"expires": 3600}},
     },
     # Kept in memory: every entry may be run again at any time, so there is nothing to remember over a restart.

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     waiting_limit: int = Field(50, ge=1)
     """Turns one person may have waiting or running at once."""
     login_days: int = Field(30, ge=1)
+    metrics_days: int = Field(90, ge=2)
+    """Days that the figures of single turns are kept; their sums stay longer."""
     log_level: str = "INFO"
 
     @field_validator("keys")

@@ -1,14 +1,144 @@
-"""The figures of finished turns; never any text."""
+"""The figures of finished turns; never any text. They are put into a Redis stream and taken from there in batches."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
 
+import orjson
+import structlog
+from sqlalchemy import bindparam, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
 
+from app.core import redis
 from app.core.db import transaction
-from app.core.models import Metric
+from app.core.models import Metric, RollupMark, Sample, Turn
+from app.services import partitions
+from app.wire import names
+
+log = structlog.get_logger(__name__)
+
+BATCH: Final = 2000
+"""Entries taken at once: more is no faster, and each is held in memory."""
+STREAM_ENTRIES: Final = 1_000_000
+"""Entries kept while no worker takes any, about 300 MB; the oldest go first, and turns are mended from their rows."""
+MEND_HOURS: Final = 48
+"""How far back turns are looked for whose figures never came: a Redis that was emptied had them."""
 
 
-def log(row: dict[str, Any]) -> None:
-    """Keep one turn's figures; the same turn and attempt twice is kept once."""
+def put(kind: str, row: Mapping[str, Any]) -> None:
+    """Leave figures (`turn`, `sample` or `hops`) for the next batch; without Redis they are mended from the turn's row."""
+    try:
+        redis.client().xadd(names.FIGURES, entry(kind, row), maxlen=STREAM_ENTRIES, approximate=True)
+    except redis.ERRORS as error:
+        log.warning("figures.lost", kind=kind, error=str(error))
+
+
+def entry(kind: str, row: Mapping[str, Any]) -> dict[Any, Any]:
+    """Return figures as an entry of the stream, for those who write it themselves."""
+    return {kind: orjson.dumps(row)}
+
+
+def drain() -> int:
+    """Write what waits in the stream into PostgreSQL; return how many entries there were.
+
+    An entry is removed only after its batch is committed, and by its own id: killed in between, or run twice at once,
+    it is written again and PostgreSQL keeps the first.
+    """
+    client, taken = redis.client(), 0
+    while page := client.xrange(names.FIGURES, count=BATCH):
+        rows: dict[str, list[Any]] = {}
+        for _, fields in page:
+            for kind, raw in fields.items():
+                rows.setdefault(kind.decode(), []).append(orjson.loads(raw))
+        for kind, found in rows.items():
+            _write(kind, found)
+        client.xdel(names.FIGURES, *(identity for identity, _ in page))
+        taken += len(page)
+    return taken
+
+
+def _write(kind: str, rows: list[dict[str, Any]]) -> None:
+    try:
+        _KINDS[kind](rows)
+    except (KeyError, ValueError, TypeError, SQLAlchemyError) as error:
+        if len(rows) > 1:
+            # One that cannot be kept may not hold up the others, nor all that come after it.
+            for row in rows:
+                _write(kind, [row])
+        else:
+            log.error("figures.refused", kind=kind, error=type(error).__name__)
+
+
+def waiting() -> int:
+    """Return how many entries wait to be written."""
+    return int(redis.client().xlen(names.FIGURES))
+
+
+def log_turns(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep turns' figures; the same turn and attempt twice is kept once, and one that is too old not at all."""
+    _keep(Metric, [dict(row) for row in rows], "metrics")
+
+
+def log_samples(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep samples; the same kind, subject and moment twice is kept once."""
+    _keep(Sample, [dict(row) for row in rows], "samples")
+
+
+def _keep(table: type[Metric | Sample], rows: list[dict[str, Any]], mark: str) -> None:
+    first = datetime.combine(partitions.oldest(), datetime.min.time(), UTC)
+    for row in rows:
+        row["at"] = row["at"] if isinstance(row["at"], datetime) else datetime.fromisoformat(row["at"])
+    rows = [row for row in rows if row["at"] >= first]
+    if not rows:
+        return
+    partitions.ensure(table.__tablename__, {row["at"].astimezone(UTC).date() for row in rows})
+    earliest = min(row["at"] for row in rows)
     with transaction() as tx:
-        tx.execute(insert(Metric).values(row).on_conflict_do_nothing())
+        tx.execute(insert(table).on_conflict_do_nothing(), rows)
+        # What was summed up to now lacks these rows: the sums are made again from the earliest on.
+        mark_back = insert(RollupMark).values(name=mark, upto=earliest)
+        least = text("least(rollup_marks.upto, excluded.upto)")
+        tx.execute(mark_back.on_conflict_do_update(index_elements=["name"], set_={"upto": least}))
+
+
+def _add_hops(rows: list[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    hops = text("coalesce(turns.hops, '{}'::jsonb) || cast(:more as jsonb)")
+    query = update(Turn).where(Turn.id == bindparam("turn_id")).values(hops=hops)
+    with transaction() as tx:
+        tx.connection().execute(
+            query, [{"turn_id": UUID(row["turn"]), "more": orjson.dumps(row["hops"]).decode()} for row in rows]
+        )
+
+
+_KINDS: Final = {"turn": log_turns, "sample": log_samples, "hops": _add_hops}
+
+_MISSING: Final = text(
+    """
+    select t.id turn_id, t.attempt, t.finished_at at, t.user_id, t.state outcome, t.door, t.lane, t.node, t.model,
+      extract(epoch from coalesce(t.leased_at, t.finished_at) - t.created_at)::float * 1000 queue_ms,
+      extract(epoch from t.finished_at - t.leased_at)::float * 1000 total_ms,
+      t.prompt_tokens, t.completion_tokens, t.tokens_per_second
+    from turns t left join metrics m on m.turn_id = t.id and m.attempt = t.attempt and m.at = t.finished_at
+    where t.finished_at between :since and :until and m.turn_id is null
+    order by t.finished_at limit :most
+    """
+)
+
+
+def mend() -> int:
+    """Keep, from their rows, the figures of turns whose own never came; return how many."""
+    now = datetime.now(UTC)
+    since, until = now - timedelta(hours=MEND_HOURS), now - timedelta(minutes=2)
+    place = {"since": since, "until": until, "most": BATCH}
+    mended = 0
+    while True:
+        with transaction() as tx:
+            rows = [dict(row) for row in tx.execute(_MISSING, place).mappings()]
+        log_turns(rows)
+        mended += len(rows)
+        if len(rows) < BATCH:
+            return mended

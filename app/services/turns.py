@@ -11,11 +11,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as Transaction
 
 from app.core import keys, redis
-from app.core.broker import ask_relay, enqueue
+from app.core.broker import ask_relay
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn, new_id, now
-from app.services import dispatch, events, markdown, queue, replay, sessions
+from app.services import dispatch, events, markdown, metrics, queue, replay, sessions
 from app.wire import names
 from app.wire.errors import BadInput, Busy, EnvelopeForged, MeatLizardError, NotFound, PromptTooLong
 from app.wire.jobs import Outcome
@@ -265,15 +265,16 @@ def end(turn: str, attempt: int, outcome: Outcome) -> bool:
                 state = TurnState.CANCELLED
             _write(tx, row, state, outcome)
         facts = _ending(tx, row)
-        session, door, waited = str(row.session_id), row.door, _milliseconds(row)
+        session, figures = str(row.session_id), _figures(row, outcome)
         state = TurnState(row.state)
     # From here on everything may be done twice: a worker killed in between is followed by another one's try.
     events.close(session, turn, attempt, EventKind(state.value), **facts)
     queue.release(turn, attempt, row.node)
+    # Also where it did not count: the try before may have been killed before it came to this.
+    metrics.put("turn", figures)
     if counted:
         if state is TurnState.DONE:
             dispatch.remember_duration(outcome.total_ms)
-        enqueue(names.LOG_METRICS, _metrics(outcome, state, door, waited, row.node, row.lane))
         if row.lane != Lane.DISCORD:
             ask_relay(names.POST_MIRROR, turn, expires=names.MIRROR_GOOD_SECONDS)
     dispatch.dispatch()
@@ -349,26 +350,24 @@ def give_up(turn: str, attempt: int, session: str, state: TurnState, why: str | 
     end(turn, attempt, Outcome.of(turn, attempt, state, replay.text(turn, session), reason=why))
 
 
-def _milliseconds(row: Turn) -> float:
-    return ((row.leased_at or now()) - row.created_at).total_seconds() * 1000
-
-
-def _metrics(
-    outcome: Outcome, state: TurnState, door: str, waited: float, node: str | None, lane: str | None
-) -> dict[str, Any]:
+def _figures(row: Turn, outcome: Outcome) -> dict[str, Any]:
+    """Return what is measured of a turn that has ended; the same however often it is asked for."""
+    ended = row.finished_at or now()
     return {
-        "turn_id": outcome.turn,
-        "attempt": outcome.attempt,
-        "outcome": state.value,
-        "door": door,
-        "lane": lane,
-        "node": node,
-        "model": outcome.model,
-        "queue_ms": waited,
+        "turn_id": str(row.id),
+        "attempt": row.attempt,
+        "at": ended.isoformat(),
+        "user_id": str(row.user_id),
+        "outcome": row.state,
+        "door": row.door,
+        "lane": row.lane,
+        "node": row.node,
+        "model": row.model,
+        "queue_ms": ((row.leased_at or ended) - row.created_at).total_seconds() * 1000,
         "first_token_ms": outcome.first_token_ms,
         "prompt_ms": outcome.prompt_ms,
         "total_ms": outcome.total_ms,
-        "prompt_tokens": outcome.prompt_tokens,
-        "completion_tokens": outcome.completion_tokens,
-        "tokens_per_second": outcome.tokens_per_second,
+        "prompt_tokens": row.prompt_tokens,
+        "completion_tokens": row.completion_tokens,
+        "tokens_per_second": row.tokens_per_second,
     }

@@ -22,6 +22,9 @@ FINISH: Final = "turns.finish"
 DISPATCH: Final = "turns.dispatch"
 SWEEP: Final = "turns.sweep"
 LOG_METRICS: Final = "metrics.log"
+SAMPLE_METRICS: Final = "metrics.sample"
+ROLL_UP_METRICS: Final = "metrics.roll_up"
+KEEP_METRICS: Final = "metrics.keep"
 EXPIRE_LOGINS: Final = "upkeep.expire_logins"
 
 QUEUE_OF: Final = {
@@ -34,6 +37,9 @@ QUEUE_OF: Final = {
     DISPATCH: TURNS,
     SWEEP: TURNS,
     LOG_METRICS: METRICS,
+    SAMPLE_METRICS: METRICS,
+    ROLL_UP_METRICS: METRICS,
+    KEEP_METRICS: METRICS,
     EXPIRE_LOGINS: UPKEEP,
 }
 """The queue of each task that any process may send; `GENERATE` goes to the queue of its node."""
@@ -57,6 +63,10 @@ DISCORD_NODE_TTL_SECONDS: Final = 60
 MIRROR_GOOD_SECONDS: Final = 3600
 """A mirror that could not be posted for so long is left out: the turn is in PostgreSQL anyhow."""
 SWEEP_SECONDS: Final = 5
+LOG_SECONDS: Final = 5
+"""How often the figures that wait in Redis are written into PostgreSQL."""
+SAMPLE_SECONDS: Final = 30
+ROLL_UP_SECONDS: Final = 60
 MAX_ATTEMPTS: Final = 3
 ENVELOPE_MAX_AGE_SECONDS: Final = 3600
 """An older sealed job or outcome is refused as a replay; longer than the longest turn and a broker outage together."""
@@ -74,6 +84,8 @@ REFUSED: Final = "ml:relay:refused"
 """Hash that counts, by reason, the messages in Discord that were not believed."""
 LAYOUT: Final = "ml:relay:layout"
 """Lock under which the guild's channels are made and removed: two Server-Bots at once would make each twice."""
+FIGURES: Final = "ml:figures"
+"""Stream of the figures that are not in PostgreSQL yet."""
 RECENT: Final = "ml:recent"
 """List of the durations of the latest turns, in milliseconds, newest first; what an ETA is made of."""
 

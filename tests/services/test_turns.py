@@ -12,12 +12,12 @@ from sqlalchemy import func, select
 from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
-from app.core.models import Message, Session, Turn
-from app.services import queue, sessions, turns
+from app.core.models import Message, Metric, Session, Turn
+from app.services import metrics, queue, sessions, turns
 from app.wire import names
 from app.wire.errors import BadInput, Busy, EnvelopeError, NotFound, PromptTooLong
 from app.wire.states import Door, TurnState
-from tests.support import nodes, tasks
+from tests.support import nodes
 from tests.support.people import Member
 
 
@@ -165,7 +165,10 @@ def test_finishing_twice_changes_nothing(ada: Member) -> None:
     assert turns.reply(turn) == "First."
     assert row(turn).state == TurnState.DONE
     assert redis.client().xlen(names.turn_stream(turn)) == 1
-    assert len(tasks.lying(redis.client(), names.METRICS)) == 1
+    metrics.drain()
+    with transaction() as tx:
+        [figures] = tx.scalars(select(Metric))
+    assert figures.outcome == TurnState.DONE
 
 
 def test_finishing_from_everywhere_at_once_counts_once(ada: Member) -> None:

@@ -3,7 +3,7 @@
 from app.core.models.base import Base, new_id, now
 from app.core.models.chat import Message, Session, Turn
 from app.core.models.discord import DiscordAnswer, DiscordChat, DiscordLink, DiscordTree, LinkCode
-from app.core.models.figures import Metric
+from app.core.models.figures import Metric, MetricRollup, RollupMark, Sample, SampleRollup, UsageRollup
 from app.core.models.nodes import Channel, Node
 from app.core.models.people import ApiToken, Login, User
 from app.core.models.trail import AuditRecord
@@ -21,9 +21,14 @@ __all__ = (
     "Login",
     "Message",
     "Metric",
+    "MetricRollup",
     "Node",
+    "RollupMark",
+    "Sample",
+    "SampleRollup",
     "Session",
     "Turn",
+    "UsageRollup",
     "User",
     "new_id",
     "now",

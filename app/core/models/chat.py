@@ -85,10 +85,12 @@ class Turn(Base):
     """`stop` or `length`, as the engine said."""
     reason: Mapped[bytes | None]
     """Why it failed, sealed: it may carry the engine's own words."""
+    hops: Mapped[dict[str, Any] | None]
+    """When it came by where, in milliseconds of Redis' clock (app.wire.hops)."""
     created_at: Mapped[datetime] = mapped_column(default=now)
     leased_at: Mapped[datetime | None]
     """When the newest attempt was sent to its node."""
-    finished_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None] = mapped_column(index=True)
 
     __table_args__ = (
         UniqueConstraint("session_id", "client_id"),
