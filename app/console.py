@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -20,8 +21,8 @@ from app.wire.errors import MeatLizardError, Unavailable
 from app.wire.states import Door, TurnState
 
 TOKEN_FILE: Final = "cli-token"
-RECONNECTS: Final = 60
-"""Tries to come back to a web process that was restarted, one a second."""
+RECONNECT_SECONDS: Final = 60
+"""How long a web process that was restarted is waited for."""
 
 
 @dataclass(slots=True)
@@ -32,7 +33,7 @@ class Answer:
     turn: str = ""
     state: str = ""
     text: str = ""
-    lane: str = "queue"
+    lane: str = ""
     node: str = ""
     first_token_ms: float | None = None
     tokens: int = 0
@@ -110,21 +111,29 @@ class Asking:
     def run(self) -> Answer:
         """Return what came of it; raise where the platform refused the prompt or stayed away."""
         self._sent_at = time.monotonic()
-        for _ in range(RECONNECTS):
-            try:
-                with connect(self._url, additional_headers=self._headers, max_size=None, compression=None) as socket:
-                    # The same prompt with the same id: where it was taken in before, this only resumes it.
-                    socket.send(json.dumps(self._prompt))
-                    for frame in socket:
-                        if self._hear(json.loads(frame)):
-                            return self._answer
-            except ConnectionClosed as closed:
-                if closed.rcvd and closed.rcvd.code in (4401, 4404):
-                    raise MeatLizardError(closed.rcvd.reason) from closed
-            except OSError:
-                pass
-            time.sleep(1)
-        raise Unavailable("The platform has not answered for a minute; `meatlizard status` tells what is wrong.")
+        patience = Retrying(
+            stop=stop_after_delay(RECONNECT_SECONDS),
+            wait=wait_random_exponential(multiplier=0.2, max=2),
+            retry=retry_if_exception_type((ConnectionClosed, OSError)),
+        )
+        try:
+            return patience(self._follow)
+        except RetryError as error:
+            raise Unavailable("The platform has not answered for a minute; `meatlizard status` tells what is wrong.") from error
+
+    def _follow(self) -> Answer:
+        """Be connected once; return when the turn has ended, raise what ended the connection before that."""
+        try:
+            with connect(self._url, additional_headers=self._headers, max_size=None, compression=None) as socket:
+                # The same prompt with the same id: where it was taken in before, this only resumes it.
+                socket.send(json.dumps(self._prompt))
+                while not self._hear(json.loads(socket.recv())):
+                    pass
+                return self._answer
+        except ConnectionClosed as closed:
+            if closed.rcvd and closed.rcvd.code in (4401, 4404):
+                raise MeatLizardError(closed.rcvd.reason) from closed
+            raise
 
     def _hear(self, event: dict[str, Any]) -> bool:
         answer = self._answer
@@ -141,6 +150,7 @@ class Asking:
             case "done" | "failed" | "cancelled" as state:
                 answer.state, answer.reason = state, event.get("reason")
                 answer.text = event.get("text") or self._shown.decode()
+                answer.lane = event.get("lane") or ""
                 answer.tokens = (event.get("usage") or {}).get("completion_tokens") or 0
                 return True
         return False

@@ -7,7 +7,9 @@ from discord.asset import Asset
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-DISCORD: Final = "https://discord.com/api/v10"
+from app.wire.discord import API
+
+DISCORD: Final = API
 
 # What discord.py itself starts with. It never asks GET /gateway: the address stands in a class attribute.
 _GATEWAY: Final = yarl.URL("wss://gateway.discord.gg/")

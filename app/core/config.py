@@ -8,10 +8,13 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.wire.discord import API as DISCORD_API
 from app.wire.envelope import Ring
 
 PREFIX = "MEATLIZARD_"
 FILE_NAME = "meatlizard.env"
+DISCORD_FILE = Path("run", "discord.env")
+"""Where `up` says which Discord this start has found; written anew at each."""
 
 
 def home() -> Path:
@@ -50,7 +53,11 @@ class Settings(BaseSettings):
     """The Server-Bot's; without one there is no Discord, and everything else works."""
     discord_guild: int | None = None
     """Id of the server in Discord in which the bots meet."""
-    discord_api: str = "https://discord.com/api/v10"
+    discord_api: str = DISCORD_API
+    discord_node_tokens: SecretStr = SecretStr("")
+    """For `up`: the tokens of its nodes' Client-Bots, comma-separated, in the order of the nodes."""
+    sandbox: Literal["on", "off"] = "on"
+    """For `up`: whether a local Discord stands in where none is named."""
 
     lane: Literal["auto", "queue", "discord"] = "auto"
     system_prompt: str = "You are a helpful assistant."
@@ -68,6 +75,8 @@ class Settings(BaseSettings):
     metrics_days: int = Field(90, ge=2)
     """Days that the figures of single turns are kept; their sums stay longer."""
     log_level: str = "INFO"
+    instance: str = ""
+    """Which start of a stack this process belongs to; `up` says it, and /health repeats it."""
 
     @field_validator("keys")
     @classmethod
@@ -94,4 +103,4 @@ class Settings(BaseSettings):
 @cache
 def settings() -> Settings:
     """Return this process's settings, read once."""
-    return Settings(_env_file=home() / FILE_NAME)  # type: ignore[call-arg]  # pydantic-settings' own keyword
+    return Settings(_env_file=(home() / FILE_NAME, home() / DISCORD_FILE))  # type: ignore[call-arg]  # pydantic-settings' own keyword

@@ -50,8 +50,8 @@ def up(
         int | None,
         typer.Option(min=1, max=65535, envvar="MEATLIZARD_PORT", help="Port of the page; a free one if not given."),
     ] = None,
-    nodes: Annotated[int, typer.Option(min=1, max=16, help="How many nodes run on this machine.")] = 1,
-    lane: Annotated[Lane, typer.Option(envvar="MEATLIZARD_LANE", help="How turns reach the nodes.")] = Lane.AUTO,
+    nodes: Annotated[int | None, typer.Option(min=1, max=16, help="How many nodes run on this machine. [1]")] = None,
+    lane: Annotated[Lane | None, typer.Option(envvar="MEATLIZARD_LANE", help="How turns reach the nodes. [auto]")] = None,
 ) -> None:
     """Start everything on this machine: servers, page, workers and a node with its model."""
     # Loaded here: the other verbs need neither the servers nor the supervisor.
@@ -67,11 +67,12 @@ def up(
         try:
             with stack.starting(place):
                 if stack.running(place):
-                    _refuse_changes(place, port)
+                    _refuse_changes(place, port, nodes, lane)
                     _block(place, progress, "MeatLizard is already running", first=False, detached=True)
                     return
                 watch.listen_for_stop()
-                stack.start(place, stack.Wanted(port, nodes, lane.value), not detach, progress, stack.PARTS)
+                wanted = stack.Wanted(port, nodes or 1, lane.value if lane else _lane(place))
+                stack.start(place, wanted, not detach, progress, stack.PARTS)
                 since = watch.end_of_news(place)
                 if not detach:
                     leftovers.write(place, leftovers.UP, os.getpid())
@@ -144,16 +145,26 @@ def _fail(line: str, exit_status: int) -> None:
     raise typer.Exit(exit_status)
 
 
-def _refuse_changes(home: Home, port: int | None) -> None:
-    from app.local import settings
+def _refuse_changes(home: Home, port: int | None, nodes: int | None, lane: Lane | None) -> None:
+    from app.local import settings, stack
 
-    now = settings.load(home).web_port
-    if port not in (None, now):
-        raise AlreadyRunning(home.path, now)
+    now = {"port": settings.load(home).web_port} | stack.kept(home)
+    for option, asked in (("port", port), ("nodes", nodes), ("lane", lane.value if lane else None)):
+        if asked is not None and asked != now.get(option, asked):
+            raise AlreadyRunning(home.path, option, now[option])
+
+
+def _lane(home: Home) -> str:
+    from app.local import envfile
+
+    given = envfile.read(home.settings).get("LANE") or Lane.AUTO.value
+    if given not in list(Lane):
+        raise LocalError(f"MEATLIZARD_LANE in {home.settings} is {given!r}: make it auto, queue or discord")
+    return given
 
 
 def _block(home: Home, progress: object, title: str, first: bool, detached: bool) -> None:
-    from app.local import settings
+    from app.local import discord, settings
     from app.local.progress import Progress
 
     assert isinstance(progress, Progress)
@@ -169,10 +180,20 @@ def _block(home: Home, progress: object, title: str, first: bool, detached: bool
         [
             ("Open", where.url),
             ("Log in", login),
+            *([("Discord", _discord(home))] if discord.told(home) else []),
             ("Logs", str(home.logs)),
             ("Stop", stop if detached else f"Ctrl-C, or {stop}"),
         ],
     )
+
+
+def _discord(home: Home) -> str:
+    from app.local import discord, sandbox
+
+    own, there = sandbox.load(home), discord.told(home) or {}
+    if own is not None and "page" in there:
+        return f"{own.way_in}  (a sandbox on this machine; your own server: docs/discord.md)"
+    return f"server {there.get('guild')}"
 
 
 def _command() -> str:

@@ -11,11 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from app.local import envfile, model, ports, postgres, s3, settings, valkey
-from app.local.errors import LocalError
+from app.local import discord, envfile, model, node, ports, postgres, s3, settings, stack, valkey
+from app.local.errors import LocalError, ServerDown
 from app.local.home import DISK_NEEDED, Home, user_name
 from app.local.settings import Settings
 from app.local.supervision import Supervisor
+from app.wire import names
+from bots import permissions
 
 OLDEST_PYTHON = (3, 11)
 #: Older ones stop consuming after the broker was away, or lack a command we use.
@@ -71,6 +73,7 @@ def examine(home: Home) -> list[Finding]:
             ("postgres", lambda: _postgres_clock(known)),
             ("redis", lambda: _redis_clock(known)),
             ("s3", lambda: _s3(known)),
+            ("discord", lambda: _discord(home, known)),
         ]
     return [_look(part, look) for part, look in looks]
 
@@ -213,6 +216,31 @@ def _redis_clock(known: Settings) -> str:
 def _s3(known: Settings) -> str:
     s3.answers(known)
     return known.values["S3_ENDPOINT"]
+
+
+def _discord(home: Home, known: Settings) -> str:
+    """Whether each bot's token is good, whether it is in the guild with its permissions, and the Server-Bot connected."""
+    there = discord.told(home)
+    if there is None:
+        return "none: MEATLIZARD_SANDBOX is off"
+    api, guild = there["api"], there["guild"]
+    tokens = {"the Server-Bot": (envfile.read(discord.file(home))["DISCORD_TOKEN"], permissions.SERVER_BOT)}
+    for name in node.names(int(stack.kept(home).get("nodes", 1))):
+        if token := envfile.read(node.file(home, name)).get("DISCORD_TOKEN"):
+            tokens[f"the bot of node {name}"] = (token, permissions.CLIENT_BOT)
+    for whose, (token, needed) in tokens.items():
+        try:
+            lacks = discord.missing(api, token, guild, needed)
+        except ServerDown as error:
+            raise Ill(f"{api} does not answer ({error.said})", "the chat works without it; look at the network") from None
+        except LocalError as error:
+            raise Ill(f"{whose}: {error}", "docs/discord.md has each step") from None
+        if lacks:
+            raise Ill(f"{whose} lacks {', '.join(lacks)}", "give its role these permissions, or invite it again (docs/discord.md)")
+    if not valkey.read_hash(known, names.SERVER_BOT):
+        raise Ill("the Server-Bot is not connected", f"read {home.log(discord.NAME)}")
+    lanes = "" if len(tokens) > 1 else "; no node has a bot, so no turn can go by Discord (MEATLIZARD_DISCORD_NODE_TOKENS)"
+    return f"server {guild} at {there.get('page', api)}, {len(tokens)} bots{lanes}"
 
 
 def _skew(seen: str, clock: float) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dotenv import dotenv_values, set_key
+from dotenv import dotenv_values, set_key, unset_key
 
 from app.local.home import write_private
 
@@ -24,3 +24,11 @@ def update(path: Path, values: dict[str, str], heading: str) -> None:
     for key, value in values.items():
         if there.get(key) != value:
             set_key(path, PREFIX + key, value, quote_mode="auto")
+
+
+def remove(path: Path, names: list[str]) -> None:
+    """Takes these settings out, where they are in; every other line stays."""
+    there = read(path)
+    for name in names:
+        if name in there:
+            unset_key(path, PREFIX + name, quote_mode="auto")

@@ -9,7 +9,7 @@ LocalError
 ├── ServerDown          a server or process does not answer now; it may in a moment
 ├── ServerFailed        a supervised process does not come up at all
 ├── AlreadyStarting     another `up` holds this home
-├── AlreadyRunning      it runs, and on another port than the one asked for
+├── AlreadyRunning      it runs, and otherwise than asked for
 └── NotRunning          there is no stack to talk to
 """
 
@@ -79,10 +79,10 @@ class AlreadyStarting(LocalError):
 
 
 class AlreadyRunning(LocalError):
-    """A stack that runs cannot be moved to another port."""
+    """A stack that runs cannot be changed by another `up`."""
 
-    def __init__(self, home: Path, port: int) -> None:
-        super().__init__(f"{home} runs already, on port {port}: `meatlizard down` first to move it")
+    def __init__(self, home: Path, option: str, now: object) -> None:
+        super().__init__(f"{home} runs already, with --{option} {now}: `meatlizard down` first to change it")
 
 
 class NotRunning(LocalError):

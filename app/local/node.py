@@ -5,6 +5,7 @@ import secrets
 from pathlib import Path
 
 from app.local import envfile, ports
+from app.local.discord import Met, Named
 from app.local.home import Home
 from app.local.program import Program, ours
 from app.local.settings import Settings
@@ -13,6 +14,8 @@ from app.wire.acl import node_user
 #: Turns a node takes at once, and the context of each in tokens, unless said otherwise.
 SLOTS = 2
 CONTEXT = 4096
+#: What a node's file says of its Client-Bot.
+DISCORD_LINES = ["DISCORD_TOKEN", "DISCORD_GUILD", "DISCORD_SERVER_BOT", "DISCORD_API"]
 
 HEADING = """\
 Settings of one node, written by `meatlizard up`. Keep this file private: it holds the node's keys.
@@ -46,21 +49,39 @@ def slots(home: Home, name: str) -> int:
     return int(given) if given.isdigit() else SLOTS
 
 
-def write(home: Home, settings: Settings, name: str, model: Path | None) -> None:
-    """Writes the node's file, or brings the address and the model in it up to date; its password stays."""
+def write(home: Home, settings: Settings, name: str, model: Path | None, lane: str) -> None:
+    """Writes the node's file, or brings the addresses and the model in it up to date; its password stays.
+
+    On the lane `discord` it is told of no Redis, and has no user there.
+    """
     path = file(home, name)
     known = envfile.read(path)
     password = known.get("REDIS_URL", "").partition("@")[0].rpartition(":")[2] or secrets.token_urlsafe(32)
-    values = {
-        "NODE": name,
-        "REDIS_URL": f"redis://{node_user(name)}:{password}@{ports.LOOPBACK}:{settings.redis_port}/0",
-    }
+    values = {"NODE": name}
+    if lane == "discord":
+        envfile.remove(path, ["REDIS_URL"])
+    else:
+        values["REDIS_URL"] = f"redis://{node_user(name)}:{password}@{ports.LOOPBACK}:{settings.redis_port}/0"
     values |= {key: value for key, value in (("SLOTS", str(SLOTS)), ("CTX_SIZE", str(CONTEXT))) if key not in known}
     if model is not None:
         values |= {"MODEL": str(model)}
         if "MODEL_NAME" not in known:
             values |= {"MODEL_NAME": model.stem}
     envfile.update(path, values, HEADING)
+
+
+def give_discord(home: Home, name: str, there: Named | None, met: Met | None) -> None:
+    """Writes what its Client-Bot needs into the node's file, or takes it out; unasked, what stands there may stay."""
+    if there is None or name not in there.node_tokens:
+        envfile.remove(file(home, name), DISCORD_LINES)
+        return
+    token, known = there.node_tokens[name], envfile.read(file(home, name))
+    if met is not None:
+        values = (token, str(met.guild), str(met.server_bot), there.api)
+        envfile.update(file(home, name), dict(zip(DISCORD_LINES, values, strict=True)), HEADING)
+    elif (known.get("DISCORD_TOKEN"), known.get("DISCORD_API")) != (token, there.api):
+        # Another bot's, or another Discord's.
+        envfile.remove(file(home, name), DISCORD_LINES)
 
 
 def give_keys(home: Home, name: str, keys: str) -> None:

@@ -20,6 +20,8 @@ def prepare(request: dict[str, Any]) -> dict[str, Any]:
     accounts.ensure_admin(request["admin"]["name"], request["admin"]["password"])
     for node in request["nodes"]:
         nodes.register(node["name"], node["slots"], node["lane"])
+        if node["discord_id"]:
+            nodes.introduce(node["name"], node["discord_id"])
     return {"node_keys": {node["name"]: keys.node_keys(node["name"]) for node in request["nodes"]}}
 
 

@@ -36,7 +36,9 @@ May be added (see docs): {
 #: Settings that name servers, and belong to this stack alone: what the shell holds for another must not leak in.
 OWNED = frozenset(
     {"DATABASE_URL", "REDIS_URL", "BROKER_URL", "S3_ENDPOINT", "S3_ACCESS_KEY", "S3_SECRET_KEY", "S3_BUCKET"}
-    | {"KEYS", "FLOWER_PORT", "FLOWER_PASSWORD", "NODE", "NODE_KEYS", "HOME", "PORT", "GUARD"}
+    | {"KEYS", "FLOWER_PORT", "FLOWER_PASSWORD", "NODE", "NODE_KEYS", "HOME", "PORT", "GUARD", "INSTANCE"}
+    # Found out anew at each start: a node must never take the Server-Bot's token for its own.
+    | {"DISCORD_TOKEN", "DISCORD_GUILD", "DISCORD_API", "DISCORD_SERVER_BOT", "DISCORD_NODE_TOKENS"}
 )
 
 #: glibc gives each thread a heap of its own and keeps what it freed. Our threads wait for the network: two heaps

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.local import leftovers, node, settings, valkey
+from app.local import discord, leftovers, node, settings, valkey
 from app.local.errors import ServerDown
 from app.local.home import Home
 from app.local.settings import Settings
@@ -29,12 +29,12 @@ def status(home: Home) -> dict[str, Any] | None:
         "supervisor": {"pid": supervisor.record.pid},
         "processes": {name: {"pid": process.pid or None, "state": process.state} for name, process in processes.items()}
         | _engines(home),
-        "services": services(known),
+        "services": services(home, known),
         "nodes": _nodes(known),
     }
 
 
-def services(known: Settings) -> dict[str, Any]:
+def services(home: Home, known: Settings) -> dict[str, Any]:
     """Where the servers are and how to log in."""
     values = known.values
     return {
@@ -46,7 +46,7 @@ def services(known: Settings) -> dict[str, Any]:
             "secret_key": values["S3_SECRET_KEY"],
             "bucket": values["S3_BUCKET"],
         },
-        "discord": None,
+        "discord": discord.told(home),
     }
 
 

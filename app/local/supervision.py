@@ -116,9 +116,10 @@ class Supervisor:
             for info in told
         }
 
-    def start_ours(self) -> None:
-        """Starts our own processes, all at once."""
-        self._rpc.startProcessGroup(OURS, False)
+    def start_ours(self, programs: list[str]) -> None:
+        """Starts these of our own processes, without waiting for one after the other."""
+        for name in programs:
+            self._rpc.startProcess(f"{OURS}:{name}", False)
 
     def alive(self) -> bool:
         """Whether supervisord itself still runs."""

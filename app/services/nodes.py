@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session as Transaction
 
 from app.core import redis
@@ -23,11 +23,11 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
 _HELLO: Final = """
--- KEYS: node   ARGV: ttl seconds, field, value...
+-- KEYS: node   ARGV: ttl seconds, whether it says that it reaches the broker, field, value...
 -- A node that reaches the broker beats there, and is given its turns there: its word in Discord then changes nothing.
 local before = redis.call('HMGET', KEYS[1], 'lane', 'state')
-if before[1] == 'queue' then return before[2] end
-redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+if before[1] == 'queue' and ARGV[2] == '1' then return before[2] end
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return before[2] or ''
 """
@@ -84,8 +84,11 @@ def introduce(name: str, discord_id: int) -> None:
         node = tx.scalar(select(Node).where(Node.name == name))
         if node is None:
             raise NotFound(f"There is no node {name!r}; `meatlizard status` lists them.")
-        if node.discord_id != discord_id:
-            audit.record(tx, "setup", Door.CLI, "node.introduce", name, discord_id=discord_id)
+        if node.discord_id == discord_id:
+            return
+        # A bot that is given to another node is that one's alone.
+        tx.execute(update(Node).where(Node.discord_id == discord_id).values(discord_id=None))
+        audit.record(tx, "setup", Door.CLI, "node.introduce", name, discord_id=discord_id)
         node.discord_id = discord_id
 
 
@@ -113,7 +116,7 @@ def hello(name: str, said: Mapping[str, Any]) -> str:
         "error": said.get("error") or "",
     }
     fields = [str(part) for pair in beat.items() for part in pair]
-    before = _hello()(keys=[names.node_key(name)], args=[names.DISCORD_NODE_TTL_SECONDS, *fields])
+    before = _hello()(keys=[names.node_key(name)], args=[names.DISCORD_NODE_TTL_SECONDS, int(bool(said.get("broker", True))), *fields])
     if state == "ready" and before != b"ready":
         enqueue(names.DISPATCH)
     return state

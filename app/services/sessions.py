@@ -156,6 +156,7 @@ def reply_facts(turn: Turn) -> dict[str, Any]:
         "state": turn.state,
         "model": turn.model,
         "node": turn.node,
+        "lane": turn.lane,
         "usage": usage,
         "left_out": turn.left_out,
         "attempt": turn.attempt,

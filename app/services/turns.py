@@ -307,7 +307,11 @@ def _write(tx: Transaction, row: Turn, state: TurnState, outcome: Outcome) -> No
 
 def _ending(tx: Transaction, row: Turn) -> dict[str, Any]:
     """Return what the last event of a turn tells, as far as PostgreSQL knows it."""
-    facts: dict[str, Any] = {"message": str(row.reply_id) if row.reply_id else None, "parent": str(row.prompt_id)}
+    facts: dict[str, Any] = {
+        "message": str(row.reply_id) if row.reply_id else None,
+        "parent": str(row.prompt_id),
+        "lane": row.lane,
+    }
     if row.state == TurnState.FAILED:
         facts |= {"reason": sessions.reason(row), "retry": True}
     if row.reply_id:

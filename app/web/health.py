@@ -9,6 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import text
 
 from app.core import redis
+from app.core.config import settings
 from app.core.db import transaction
 from app.services import nodes, queue
 from app.web.deps import Known
@@ -37,7 +38,10 @@ def _check() -> dict[str, str]:
 async def health() -> JSONResponse:
     """Say whether this process can serve: 200 where it reaches its servers, else 503."""
     found = await asyncio.to_thread(_check)
-    return JSONResponse(found, 200 if set(found.values()) == {"ok"} else 503)
+    status = 200 if set(found.values()) == {"ok"} else 503
+    # So that whoever has just started a stack knows that it is this one which answers.
+    own = {"instance": settings().instance} if settings().instance else {}
+    return JSONResponse(found | own, status)
 
 
 @router.get("/api/state")

@@ -60,6 +60,8 @@ CLOSED_TTL_SECONDS: Final = 900
 """How long a closed turn's stream stays for those who come back late; PostgreSQL answers after that."""
 DISCORD_NODE_TTL_SECONDS: Final = 60
 """A node of the discord lane says HELLO every 30 seconds; one that has missed two is not given turns any more."""
+SERVER_BOT_TTL_SECONDS: Final = 15
+"""The Server-Bot says every five seconds that it is connected."""
 MIRROR_GOOD_SECONDS: Final = 3600
 """A mirror that could not be posted for so long is left out: the turn is in PostgreSQL anyhow."""
 SWEEP_SECONDS: Final = 5
@@ -82,6 +84,8 @@ NODES: Final = "ml:nodes"
 """Set of the nodes that are known; written by the platform, rebuilt from PostgreSQL."""
 REFUSED: Final = "ml:relay:refused"
 """Hash that counts, by reason, the messages in Discord that were not believed."""
+SERVER_BOT: Final = "ml:relay:server-bot"
+"""Hash with what the Server-Bot says of itself while it is connected; it runs out when it is not."""
 LAYOUT: Final = "ml:relay:layout"
 """Lock under which the guild's channels are made and removed: two Server-Bots at once would make each twice."""
 FIGURES: Final = "ml:figures"

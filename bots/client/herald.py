@@ -96,6 +96,7 @@ class Herald:
                 "memory": health.memory,
                 "restarts": health.restarts,
                 "error": health.error[:200],
+                "broker": health.broker,
                 "refused": self._refused.total(),
                 "version": version("meatlizard"),
                 "instance": self.instance,

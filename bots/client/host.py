@@ -41,6 +41,10 @@ class Health(Protocol):
     def error(self) -> str:
         """What is wrong with the engine, in one line."""
 
+    @property
+    def broker(self) -> bool:
+        """Whether the node is given its turns by the queue lane."""
+
 
 class Host(Protocol):
     """The node: it runs jobs, and says how it is."""

@@ -1,6 +1,7 @@
 """The Server-Bot: an unmodified discord.py client, and what it does with what the gateway tells it."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -14,6 +15,7 @@ from app.core import keys, redis
 from app.core.config import settings
 from app.services import channels, nodes, relay
 from app.services.channels import Place
+from app.wire import names
 from app.wire.errors import MeatLizardError
 from app.wire.frames import Frame, parse_content
 from bots.server.frames import Refused, read
@@ -51,6 +53,8 @@ class ServerBot(discord.Client):
             max_messages=None,
             allowed_mentions=discord.AllowedMentions.none(),
             chunk_guilds_at_startup=False,
+            # There is one guild to wait for, and people to answer there.
+            guild_ready_timeout=0.5,
         )
         self._set_ready: Final = set_ready
         self._redis: Final = redis.async_client()
@@ -114,7 +118,17 @@ class ServerBot(discord.Client):
     async def _back(self) -> None:
         self._set_ready(True)
         self.inbox.mark_behind()
+        await self._say_connected()
         await self._look_after()
+
+    async def _say_connected(self) -> None:
+        """Tell whoever looks at the stack that Discord is reached, for the next seconds."""
+        said: dict[Any, Any] = {"bot": self._me(), "guild": settings().discord_guild or 0, "since": time.time()}
+        with contextlib.suppress(*redis.ERRORS):
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hset(names.SERVER_BOT, mapping=said)
+                pipe.expire(names.SERVER_BOT, names.SERVER_BOT_TTL_SECONDS)
+                await pipe.execute()
 
     async def on_guild_available(self, guild: discord.Guild) -> None:
         """Go on after Discord itself had lost the guild for a while."""
@@ -150,6 +164,9 @@ class ServerBot(discord.Client):
 
     async def _handle(self, place: Place, message: discord.Message, *, last: bool) -> None:
         try:
+            if message.author.id not in self._nodes:
+                # A node that was introduced a moment ago, or speaks before this client is ready.
+                await self.learn_nodes()
             found = await read(place, message, self._me(), self._nodes)
             if found is None:
                 return
@@ -193,6 +210,7 @@ class ServerBot(discord.Client):
     async def _round(self) -> None:
         """Look after what no event tells of: new nodes, channels that are still behind, turns that fell silent."""
         if self.is_ready():
+            await self._say_connected()
             await self._look_after()
 
     async def _look_after(self) -> None:

@@ -1,6 +1,7 @@
 """A stand-in for one of our processes: lives until told to end; as `web` it answers /health on a port."""
 
 import http.server
+import os
 import signal
 import sys
 
@@ -9,6 +10,7 @@ class Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
+        self.wfile.write(os.environ.get("MEATLIZARD_INSTANCE", "").encode())
 
     def log_message(self, *_: object) -> None:
         pass

@@ -37,12 +37,12 @@ def programs(home: Home, wanted: stack.Wanted) -> list[Program]:
     ]
 
 
-def checks(known: Settings, wanted: stack.Wanted) -> dict[str, Callable[[], None]]:
-    return {"web": stack.our_checks(known, wanted)["web"]}
+def checks(known: Settings, wanted: stack.Wanted, instance: str) -> dict[str, Callable[[], None]]:
+    return {"web": stack.our_checks(known, wanted, instance)["web"]}
 
 
 def main() -> None:
-    stack.PARTS = stack.Parts(programs, checks, FakePlatform)
+    stack.PARTS = stack.Parts(programs, checks, FakePlatform, lambda *_: (None, None))
     app = typer.Typer()
     commands.register(app)
     app()

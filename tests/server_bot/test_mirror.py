@@ -59,3 +59,26 @@ async def test_a_node_that_reaches_the_broker_is_given_its_turns_there(stage: St
 async def test_what_is_not_json_is_refused(stage: Stage) -> None:
     await stage.node.post(stage.node.control(), Frame(FrameKind.HELLO, body=b"[1"))
     await stage.refused("malformed")
+
+
+async def test_a_node_that_lost_the_broker_is_given_its_turns_by_discord(stage: Stage) -> None:
+    key = names.node_key("home")
+    redis.client().hset(key, mapping={"lane": "queue", "state": "ready", "slots": 3})
+    hello = Frame(FrameKind.HELLO, body=b'{"state": "ready", "slots": 2, "broker": false}')
+    sent = await stage.node.post(stage.node.control(), hello)
+    await stage.handled(stage.node.control(), sent)
+    assert redis.client().hmget(key, "lane", "slots") == [b"discord", b"2"]
+
+
+async def test_a_node_is_known_before_the_bot_has_looked_round(stage: Stage) -> None:
+    stage.bot._nodes.clear()
+    redis.client().delete(names.node_key("home"))
+    sent = await stage.node.post(stage.node.control(), Frame(FrameKind.HELLO, body=b'{"state": "ready", "slots": 2}'))
+    await stage.handled(stage.node.control(), sent)
+    assert redis.client().hget(names.node_key("home"), "state") == b"ready"
+    assert not redis.client().exists(names.REFUSED)
+
+
+async def test_the_bot_says_that_it_is_connected(stage: Stage) -> None:
+    assert redis.client().hget(names.SERVER_BOT, "guild") == str(stage.sandbox.guild).encode()
+    assert 0 < redis.client().ttl(names.SERVER_BOT) <= names.SERVER_BOT_TTL_SECONDS

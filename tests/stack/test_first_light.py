@@ -1,5 +1,6 @@
 """One command, and a real model answers; nothing of what is said lies anywhere in plain sight."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -10,8 +11,10 @@ import redis
 from sqlalchemy import make_url
 
 from app.local.postgres import binaries
+from tests.support import sandbox
 from tests.support.reader import Reader
 from tests.support.stack import Stack
+from tests.support.waiting import until_async
 
 PROMPT = "Repeat after me: xylophone-marmalade-quokka."
 MARKERS = ("xylophone", "marmalade", "quokka")
@@ -39,7 +42,9 @@ def test_status_says_what_the_contract_promises(stack: Stack) -> None:
     assert {"postgres", "redis", "s3", "web", "worker", "beat", "flower", "node", "llama.cpp"} <= set(status["processes"])
     assert {entry["state"] for entry in status["processes"].values()} == {"running"}
     assert set(status["services"]["s3"]) >= {"endpoint", "access_key", "secret_key", "bucket"}
-    assert status["services"]["discord"] is None
+    assert {"sandbox", "server-bot"} <= set(status["processes"])
+    assert status["services"]["discord"]["api"].startswith("http://127.0.0.1:")
+    assert status["services"]["discord"]["guild"] > 0
     [node] = status["nodes"]
     assert (node["name"], node["lane"], node["slots"], node["busy"]) == ("home", "queue", 2, 0)
 
@@ -64,6 +69,8 @@ async def test_no_plain_text_anywhere(stack: Stack) -> None:
     for place, content in _everything_kept(stack):
         found = [needle for needle in needles if needle in content]
         assert not found, f"{found} in {place}"
+    await until_async(lambda: asyncio.to_thread(lambda: any(one["content"] for one in sandbox.messages(stack))))
+    assert not sandbox.leaks(stack, MARKERS, reader.shown.decode())
 
 
 VOCABULARY = frozenset(["beginning", "assistant", "different", "following", "something", "available", "processes", "connected"])

@@ -12,6 +12,7 @@ import structlog
 
 from app.stream.growing import GrowingReply
 from app.wire.jobs import Job, Outcome
+from app.wire.states import Verdict
 from workers.inference.attempt import Attempt
 from workers.inference.engine import Engine, EngineError
 from workers.inference.settings import NodeSettings
@@ -50,6 +51,8 @@ class Health:
     """Resident bytes of the engine; 0 where it is not ours."""
     restarts: int
     error: str
+    broker: bool
+    """Whether the queue lane is there: the broker takes its beats."""
 
 
 class Node:
@@ -62,6 +65,8 @@ class Node:
         self._attempts: Final[set[Attempt]] = set()
         self._slots: Final = asyncio.Semaphore(settings.slots)
         self.draining = False
+        self.broker = False
+        """Set by the queue lane's door while it reaches the broker."""
         self._drained: asyncio.Task[None] | None = None
         self._loop: Final = asyncio.new_event_loop()
         self._thread: Final = threading.Thread(target=self._loop.run_forever, name="node", daemon=True)
@@ -101,6 +106,10 @@ class Node:
 
     async def run(self, job: Job, reply: GrowingReply) -> Outcome | None:
         """Run a job into its reply; return how it ended, or None where nobody wants it any more."""
+        for older in self._attempts:
+            if older.job.turn == job.turn and older.job.attempt < job.attempt:
+                # It came by the other lane, which has failed since: nobody hears it, and it holds a slot.
+                older.reply.hear(Verdict.STALE)
         attempt = Attempt(job, self.engine, reply, self._slots)
         self._attempts.add(attempt)
         try:
@@ -120,6 +129,7 @@ class Node:
             memory=engine.memory or 0,
             restarts=engine.restarts,
             error=engine.last_error or "",
+            broker=self.broker,
         )
 
     def take_no_more(self) -> None:
@@ -152,12 +162,12 @@ class Node:
             group.create_task(self._watch())
 
     async def _watch(self) -> None:
-        told = ""
+        told: object = None
         while True:
             # Told at once where it changes, so that turns neither wait for a node that is up nor go to one that is down.
-            state = self.health().state
-            if state != told:
-                told = state
+            health = self.health()
+            if (health.state, health.broker) != told:
+                told = (health.state, health.broker)
                 await self._tell()
             await asyncio.sleep(STATE_POLL_SECONDS)
 

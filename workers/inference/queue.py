@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 RETRY_SECONDS: Final = 0.2
 """Pause before the next try at a beat that Redis did not take: a node that is up is not to be kept waiting."""
+AWAY_SECONDS: Final = 6.0
+"""After so much silence of the broker the other lane is taken: two beats, so that a short break changes nothing."""
 CONFIRM_SECONDS: Final = 1.0
 """How often a finished turn is asked for whether PostgreSQL has it."""
 RESEND_EVERY: Final = 5
@@ -48,6 +50,7 @@ class QueueDoor:
         self._delivering: Final[set[asyncio.Task[None]]] = set()
         self._was_ready = False
         self._beaten = 0.0
+        self._reached = 0.0
         pool = BlockingConnectionPool.from_url(
             url, max_connections=8, timeout=5, socket_timeout=5, socket_connect_timeout=3, health_check_interval=15
         )
@@ -71,9 +74,13 @@ class QueueDoor:
         """Beat now, or as soon as Redis is there."""
         try:
             await self._write_beat()
-            self._beaten = time.monotonic()
+            self._beaten = self._reached = time.monotonic()
+            self._node.broker = True
         except (RedisError, OSError) as error:
             self._beaten = 0.0
+            if self._node.broker and time.monotonic() - self._reached > AWAY_SECONDS:
+                self._node.broker = False
+                log.warning("broker.away", error=str(error), hint="Turns come by Discord meanwhile, where the node has it.")
             log.warning("beat.missed", error=str(error))
 
     async def close(self) -> None:
@@ -179,5 +186,10 @@ class QueueDoor:
             await pipe.execute()
         ready = health.state == "ready"
         if ready and not self._was_ready:
-            await asyncio.to_thread(self._enqueue, names.DISPATCH)
+            try:
+                await asyncio.to_thread(self._enqueue, names.DISPATCH)
+            except Exception as error:
+                # Celery and kombu have errors of their own for a broker that went away; the next beat asks again.
+                log.warning("dispatch.waits", error=str(error))
+                return
         self._was_ready = ready
