@@ -38,6 +38,7 @@ def upgrade() -> None:
     sa.Column('discord_id', sa.BigInteger(), autoincrement=False, nullable=False),
     sa.Column('session_id', sa.Uuid(), nullable=False),
     sa.Column('thread', sa.Boolean(), nullable=False),
+    sa.Column('handled_id', sa.BigInteger(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.ForeignKeyConstraint(['session_id'], ['sessions.id'], name=op.f('fk_discord_chats_session_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('channel_id', 'discord_id', name=op.f('pk_discord_chats'))

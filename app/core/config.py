@@ -58,6 +58,15 @@ class Settings(BaseSettings):
     """For `up`: the tokens of its nodes' Client-Bots, comma-separated, in the order of the nodes."""
     sandbox: Literal["on", "off"] = "on"
     """For `up`: whether a local Discord stands in where none is named."""
+    discord_api: str = "https://discord.com/api/v10"
+    discord_roles: str = ""
+    """Which roles of the guild stand for which of ours: `123=admin,456=member`, by the roles' ids."""
+    discord_strangers: Literal["member", "refused"] = "member"
+    """What somebody in the guild is who has no linked account and none of those roles."""
+    discord_content: bool = False
+    """Whether the message content intent is switched on for the bot: then each message in a chat thread is a turn."""
+    discord_owner_sees: bool = False
+    """Whether a session's owner sees its channel, once their accounts are linked; what stands there is sealed."""
 
     lane: Literal["auto", "queue", "discord"] = "auto"
     system_prompt: str = "You are a helpful assistant."
@@ -84,6 +93,17 @@ class Settings(BaseSettings):
         Ring.parse(value.get_secret_value())
         return value
 
+    @field_validator("discord_roles")
+    @classmethod
+    def _roles_parse(cls, value: str) -> str:
+        _roles(value)
+        return value
+
+    @property
+    def roles_of_guild(self) -> dict[int, str]:
+        """Our role for each of the guild's roles, by its id."""
+        return _roles(self.discord_roles)
+
     @property
     def ring(self) -> Ring:
         """The master key ring."""
@@ -98,6 +118,16 @@ class Settings(BaseSettings):
     def broker(self) -> str:
         """The broker's URL."""
         return (self.broker_url or self.redis_url).get_secret_value()
+
+
+def _roles(value: str) -> dict[int, str]:
+    found = {}
+    for pair in filter(None, (part.strip() for part in value.split(","))):
+        identity, _, role = (part.strip() for part in pair.partition("="))
+        if not identity.isdecimal() or role not in ("admin", "member"):
+            raise ValueError(f"{pair!r} is not ROLE-ID=admin or ROLE-ID=member; nobody becomes owner by a role in Discord")
+        found[int(identity)] = role
+    return found
 
 
 @cache

@@ -112,6 +112,15 @@ def unfinished(session: str, user: str) -> list[str]:
         return [str(turn) for turn in tx.scalars(query)]
 
 
+def tip(session: str, user: str) -> str | None:
+    """Return the message after which a person's session goes on where no branch is chosen: its newest; None where empty."""
+    with transaction() as tx:
+        found = owned(tx, session, user)
+        query = select(Message.id).where(Message.session_id == found.id).order_by(Message.id.desc()).limit(1)
+        newest = tx.scalar(query)
+        return str(newest) if newest else None
+
+
 def remove(session: str, user: str) -> None:
     """Delete a person's session with all its messages and turns."""
     with transaction() as tx:

@@ -341,6 +341,15 @@ def reply(turn: str) -> str:
         return keys.rest(str(row.session_id)).open(tx.get_one(Message, row.reply_id).body).decode()
 
 
+def session_of(turn: str, user: str) -> str:
+    """Return the session of a person's own turn; raise NotFound where it is not theirs."""
+    with transaction() as tx:
+        row = tx.get(Turn, sessions.parse_id(turn))
+        if row is None or str(row.user_id) != user:
+            raise NotFound("This turn is not here: it was deleted, or it is not yours.")
+        return str(row.session_id)
+
+
 def owned(turn: str, user: str, session: str) -> None:
     """Raise NotFound unless the turn is this person's own, in this session."""
     with transaction() as tx:

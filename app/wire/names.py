@@ -17,6 +17,7 @@ CLOSE_SESSION: Final = "relay.close_session"
 POST_PROMPT: Final = "relay.post_prompt"
 POST_CONTROL: Final = "relay.post_control"
 POST_MIRROR: Final = "relay.post_mirror"
+SHOW_CHANNELS: Final = "relay.show_channels"
 GENERATE: Final = "inference.generate"
 FINISH: Final = "turns.finish"
 DISPATCH: Final = "turns.dispatch"
@@ -33,6 +34,7 @@ QUEUE_OF: Final = {
     POST_PROMPT: RELAY,
     POST_CONTROL: RELAY,
     POST_MIRROR: RELAY,
+    SHOW_CHANNELS: RELAY,
     FINISH: TURNS,
     DISPATCH: TURNS,
     SWEEP: TURNS,
@@ -142,6 +144,11 @@ def node_control(node: str) -> str:
 def session_channel(session: str) -> str:
     """Return the Pub/Sub channel that tells a session's open pages of new turns."""
     return f"ml:session:{session}"
+
+
+def discord_answer(turn: str) -> str:
+    """Return the lock of whoever shows a turn's reply in Discord: two Server-Bots at once would show it twice."""
+    return f"ml:discord:answer:{turn}"
 
 
 def audited(reason: str, author: int, channel: int) -> str:

@@ -18,6 +18,8 @@ from app.services.channels import Place
 from app.wire import names
 from app.wire.errors import MeatLizardError
 from app.wire.frames import Frame, parse_content
+from bots.server.commands.offered import offer
+from bots.server.commands.people import People
 from bots.server.frames import Refused, read
 from bots.server.inbox import AWAY, Inbox
 from bots.server.layout import Layout
@@ -46,9 +48,11 @@ class ServerBot(discord.Client):
     """Holds the guild, reads the channels, posts frames."""
 
     def __init__(self, set_ready: Callable[[bool], None]) -> None:
-        # Neither members nor message contents: whoever speaks to us mentions us.
+        # Not the members; and message contents only where a person said that they may: whoever speaks to us mentions us.
         super().__init__(
-            intents=discord.Intents(guilds=True, guild_messages=True),
+            intents=discord.Intents(
+                guilds=True, guild_messages=True, message_content=settings().discord_content
+            ),
             max_ratelimit_timeout=RATE_LIMIT_SECONDS,
             max_messages=None,
             allowed_mentions=discord.AllowedMentions.none(),
@@ -63,6 +67,8 @@ class ServerBot(discord.Client):
         self.layout: Final = Layout(lambda: self.home, self._redis)
         self.inbox: Final = Inbox(self, self._handle)
         self.replies: Final = Replies(self._redis, self._answer)
+        self.people: Final = People(self, self._redis)
+        self.tree: Final = offer(self, self.people)
 
     @property
     def home(self) -> discord.Guild:
@@ -86,12 +92,14 @@ class ServerBot(discord.Client):
 
     async def setup_hook(self) -> None:
         """Begin what goes on beside the events."""
+        await self.people.start()
         self._round.start()
 
     async def close(self) -> None:
         """Say goodbye."""
         self._set_ready(False)
         self._round.cancel()
+        await self.people.close()
         await super().close()
         await self._redis.aclose()
 
@@ -104,11 +112,18 @@ class ServerBot(discord.Client):
             return
         log.info("discord.ready", guild=guild.id, bot=self._me())
         await self._back()
+        await self._tell_commands(guild.id)
 
     async def on_resumed(self) -> None:
         """Go on: what was said meanwhile is told by the gateway, but it is not trusted to tell all."""
         log.info("discord.resumed")
         await self._back()
+
+    async def _tell_commands(self, guild: int) -> None:
+        try:
+            await self.tree.tell(guild)
+        except (*AWAY, discord.DiscordException, MeatLizardError) as error:
+            log.error("commands.untold", error=str(error), hint="Invite the bot with the scope applications.commands.")
 
     async def on_disconnect(self) -> None:
         """Stop posting, and handle nothing more before the history was read."""
@@ -225,6 +240,10 @@ class ServerBot(discord.Client):
             log.error("discord.forbidden", error=str(error), hint=FORBIDDEN)
         except (*AWAY, discord.DiscordException, MeatLizardError) as error:
             log.warning("round.failed", error=str(error) or type(error).__name__)
+        try:
+            await self.people.look_after()
+        except (*AWAY, discord.DiscordException, MeatLizardError) as error:
+            log.warning("people.later", error=str(error) or type(error).__name__)
 
     def _me(self) -> int:
         assert self.user is not None

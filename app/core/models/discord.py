@@ -44,6 +44,8 @@ class DiscordChat(Base):
     session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"), index=True)
     thread: Mapped[bool] = mapped_column(default=False)
     """A thread of `/chat`, in which what they say is a turn; elsewhere only `/ask` is."""
+    handled_id: Mapped[int] = mapped_column(BigInteger, default=0)
+    """The newest message in a thread that was taken in; after a gap it is read from here on."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

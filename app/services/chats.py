@@ -1,0 +1,79 @@
+"""Which session somebody in Discord goes on with in a channel or thread."""
+
+from uuid import UUID
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+
+from app.core.db import transaction
+from app.core.models import DiscordChat, Session, Turn
+from app.services import sessions
+from app.wire.errors import NotFound
+from app.wire.states import Door
+
+
+def chosen(channel: int, discord_id: int, user: str) -> str | None:
+    """Return the session that somebody goes on with here; None where they begin a new one each time."""
+    with transaction() as tx:
+        row = tx.get(DiscordChat, (channel, discord_id))
+        if row is None:
+            return None
+        try:
+            return str(sessions.owned(tx, str(row.session_id), user).id)
+        except NotFound:  # It has another owner since an unlink.
+            if not row.thread:
+                tx.delete(row)
+            return None
+
+
+def choose(channel: int, discord_id: int, session: str, user: str, *, thread: bool = False) -> None:
+    """Go on with one's session here from now on; a thread of `/chat` stays one whatever is talked about in it."""
+    with transaction() as tx:
+        found = sessions.owned(tx, session, user)
+        values = {"channel_id": channel, "discord_id": discord_id, "session_id": found.id, "thread": thread}
+        changed = {"session_id": found.id} | ({"thread": True} if thread else {})
+        tx.execute(insert(DiscordChat).values(values).on_conflict_do_update(index_elements=["channel_id", "discord_id"], set_=changed))
+
+
+def leave(channel: int, discord_id: int) -> None:
+    """Begin anew here."""
+    with transaction() as tx:
+        here = delete(DiscordChat).where(DiscordChat.channel_id == channel, DiscordChat.discord_id == discord_id)
+        tx.execute(here)
+
+
+def threads() -> set[int]:
+    """Return the threads of `/chat`: what is said elsewhere is not looked at."""
+    with transaction() as tx:
+        return set(tx.scalars(select(DiscordChat.channel_id).where(DiscordChat.thread)))
+
+
+def in_thread(channel: int, discord_id: int) -> bool:
+    """Say whether a channel is somebody's own thread of `/chat`."""
+    with transaction() as tx:
+        row = tx.get(DiscordChat, (channel, discord_id))
+        return row is not None and row.thread
+
+
+def renew(channel: int, discord_id: int, user: str) -> str:
+    """Return the session that somebody goes on with in a thread, a new one where theirs is gone."""
+    session = chosen(channel, discord_id, user)
+    if session is None:
+        session = sessions.create(user).id
+        choose(channel, discord_id, session, user, thread=True)
+    return session
+
+
+def titled(user: str, words: str, most: int) -> list[tuple[str, str]]:
+    """Return id and title of a person's sessions whose title holds the words, the latest first."""
+    wanted = words.casefold().split()
+    found = [(one.id, one.title) for one in sessions.listed(user) if all(word in one.title.casefold() for word in wanted)]
+    return found[:most]
+
+
+def begun_in_discord(ids: list[str]) -> set[str]:
+    """Return which of the sessions were begun in Discord: the words of the others are not Discord's to see."""
+    door = select(Turn.door).where(Turn.session_id == Session.id).order_by(Turn.id).limit(1).scalar_subquery()
+    with transaction() as tx:
+        query = select(Session.id).where(Session.id.in_([UUID(one) for one in ids]), door == Door.DISCORD.value)
+        return {str(one) for one in tx.scalars(query)}

@@ -1,0 +1,188 @@
+"""Who somebody in Discord is here: an account of their own making, or the one they linked by a one-time code."""
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import cache
+from typing import Final
+from uuid import UUID
+
+import structlog
+from limits import RateLimitItemPerMinute
+from limits.storage import storage_from_string
+from limits.strategies import FixedWindowRateLimiter
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session as Transaction
+
+from app.core.broker import ask_relay
+from app.core.config import settings
+from app.core.db import transaction
+from app.core.models import DiscordLink, LinkCode, Session, Turn, User, new_id, now
+from app.services import audit
+from app.services.accounts import Person
+from app.wire import names
+from app.wire.errors import BadInput, Busy, NotAllowed
+from app.wire.states import Door
+
+log = structlog.get_logger(__name__)
+
+ALPHABET: Final = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
+"""Without what is easily mistaken for something else: I, L, O, 0, 1."""
+CODE_LENGTH: Final = 10
+"""Characters: 31^10 codes, of which a handful is good at a time and ten tries a minute are allowed in all."""
+CODE_MINUTES: Final = 10
+TRIES: Final = RateLimitItemPerMinute(5, 10)
+"""Codes that one person in Discord may try: 5 in 10 minutes."""
+ALL_TRIES: Final = RateLimitItemPerMinute(100, 10)
+"""Codes that all people together may try, so that many accounts in Discord do not guess faster than one."""
+RANKS: Final = ("guest", "member", "admin", "owner")
+SHUT: Final = "Your account here is shut. Ask an administrator of this platform."
+
+
+@cache
+def _limiter() -> FixedWindowRateLimiter:
+    url = settings().redis_url.get_secret_value()
+    return FixedWindowRateLimiter(storage_from_string(url, key_prefix="ml:limits", wrap_exceptions=True))
+
+
+def _hash(code: str) -> bytes:
+    return hashlib.sha256(b"link|" + "".join(char for char in code.upper() if char.isalnum()).encode()).digest()
+
+
+def code(user_id: str) -> str:
+    """Return a one-time code for an account, good for ten minutes; an older one of theirs is good no more."""
+    made = "".join(secrets.choice(ALPHABET) for _ in range(CODE_LENGTH))
+    with transaction() as tx:
+        user = tx.get_one(User, UUID(user_id))
+        if user.role == "guest":
+            raise NotAllowed("A guest has no account to link. Ask an administrator for one, sign in, and come back.")
+        link = tx.scalar(select(DiscordLink).where(DiscordLink.user_id == user.id))
+        if link is not None:
+            raise BadInput(f"This account is linked to {link.name or 'somebody'} in Discord already: unlink that first.")
+        values = {"user_id": user.id, "code_hash": _hash(made), "expires_at": now() + timedelta(minutes=CODE_MINUTES)}
+        tx.execute(insert(LinkCode).values(values).on_conflict_do_update(index_elements=["user_id"], set_=values))
+        audit.record(tx, user.name, Door.WEB, "link.code", user.name)
+    return f"{made[:5]}-{made[5:]}"
+
+
+def claim(code: str, discord_id: int, name: str) -> Person:
+    """Link somebody in Discord to the account that showed the code; what they said so far goes along with them.
+
+    Raises BadInput for a code that is not good (any more), Busy after too many tries.
+    """
+    if not (_limiter().hit(ALL_TRIES, "link") and _limiter().hit(TRIES, "link", str(discord_id))):
+        raise Busy("Too many codes were tried. Wait ten minutes, then let the page show a new one.")
+    with transaction() as tx:
+        used = delete(LinkCode).where(LinkCode.code_hash == _hash(code), LinkCode.expires_at > now())
+        user_id = tx.scalar(used.returning(LinkCode.user_id))
+        user = tx.get(User, user_id) if user_id else None
+        if user is None or user.disabled_at is not None:
+            raise BadInput("This code is not good: it was used, is over ten minutes old, or has a slip in it. Get a new one.")
+        if tx.scalar(select(DiscordLink).where(DiscordLink.user_id == user.id)):
+            raise BadInput("That account is linked to somebody in Discord already: unlink that first.")
+        before = tx.get(DiscordLink, discord_id, with_for_update=True)
+        if before is not None and not before.own:
+            raise BadInput("You are linked to an account already: /unlink that first.")
+        if before is not None:
+            _merge(tx, before, user.id)
+        tx.add(DiscordLink(discord_id=discord_id, user_id=user.id, name=_shown(name)))
+        audit.record(tx, user.name, Door.DISCORD, "link", user.name, discord_id=discord_id, merged=before is not None)
+        person = Person(str(user.id), user.name, user.role)
+    _show_channels(person.id, discord_id, sees=True)
+    return person
+
+
+def _merge(tx: Transaction, before: DiscordLink, new: UUID) -> None:
+    """Give all that an account of Discord's own has said to another, and remove it; turns under way go on."""
+    old = before.user_id
+    tx.delete(before)
+    tx.flush()
+    for table in (Session, Turn):
+        tx.execute(update(table).where(table.user_id == old).values(user_id=new))
+    tx.execute(delete(User).where(User.id == old))
+
+
+def user_of(discord_id: int) -> Person | None:
+    """Return whose account somebody in Discord uses, in its own role; None where they have none."""
+    with transaction() as tx:
+        found = _found(tx, discord_id)
+        return Person(str(found[1].id), found[1].name, found[1].role) if found else None
+
+
+def discord_of(user_id: str) -> tuple[int, str] | None:
+    """Return the Discord id and name that an account is linked to; None where it is linked to nobody."""
+    with transaction() as tx:
+        row = tx.scalar(select(DiscordLink).where(DiscordLink.user_id == UUID(user_id), DiscordLink.own.is_(False)))
+        return (row.discord_id, row.name) if row else None
+
+
+def enter(discord_id: int, name: str, roles: Iterable[int]) -> Person:
+    """Return who somebody in Discord is here, given an account if they have none; raise NotAllowed where they may not in.
+
+    Their role is their account's, or the one that a role of theirs in the guild stands for, whichever may do more.
+    """
+    given = role_of(roles)
+    with transaction() as tx:
+        found = _found(tx, discord_id)
+        if given is None and settings().discord_strangers == "refused" and (found is None or found[0].own):
+            raise NotAllowed("You may not use this bot yet: /link your account, or ask an administrator for a role here.")
+        if found is None:
+            _make(tx, discord_id, name)
+            found = _found(tx, discord_id)
+            assert found is not None
+        link, user = found
+        if user.disabled_at is not None:
+            raise NotAllowed(SHUT)
+        link.name = _shown(name) or link.name
+        role = max(user.role, given or "guest", key=RANKS.index)
+        return Person(str(user.id), user.name, role)
+
+
+def role_of(roles: Iterable[int]) -> str | None:
+    """Return the highest role here that any of somebody's roles in the guild stands for."""
+    found = [settings().roles_of_guild[one] for one in roles if one in settings().roles_of_guild]
+    return max(found, key=RANKS.index, default=None)
+
+
+def unlink(discord_id: int, door: Door) -> str:
+    """Take a link apart, and return the account's name; what was said stays with the account. Raises BadInput for none."""
+    with transaction() as tx:
+        found = _found(tx, discord_id)
+        if found is None or found[0].own:
+            raise BadInput("You are linked to no account. /link takes the code that the page shows under Account.")
+        link, user = found
+        tx.delete(link)
+        audit.record(tx, user.name, door, "unlink", user.name, discord_id=discord_id)
+        user_id, name = str(user.id), user.name
+    _show_channels(user_id, discord_id, sees=False)
+    return name
+
+
+def _found(tx: Transaction, discord_id: int) -> tuple[DiscordLink, User] | None:
+    row = tx.execute(
+        select(DiscordLink, User).join(User, User.id == DiscordLink.user_id).where(DiscordLink.discord_id == discord_id)
+    ).first()
+    return (row[0], row[1]) if row else None
+
+
+def _make(tx: Transaction, discord_id: int, name: str) -> None:
+    """Give somebody an account without a password; of two at once the second takes the first one's."""
+    user = User(id=new_id(), name=f"discord-{discord_id}", role="member", password_hash=None)
+    made = insert(User).values(id=user.id, name=user.name, role=user.role).on_conflict_do_nothing()
+    if tx.scalar(made.returning(User.id)) is None:
+        # It was theirs before, or is being made by another command of theirs at this moment.
+        user = tx.scalars(select(User).where(User.name == user.name)).one()
+    link = {"discord_id": discord_id, "user_id": user.id, "own": True, "name": _shown(name)}
+    if tx.scalar(insert(DiscordLink).values(link).on_conflict_do_nothing().returning(DiscordLink.discord_id)):
+        audit.record(tx, user.name, Door.DISCORD, "user.add", user.name, role="member", discord_id=discord_id)
+
+
+def _shown(name: str) -> str:
+    return "".join(char for char in name if char.isprintable())[:64]
+
+
+def _show_channels(user_id: str, discord_id: int, *, sees: bool) -> None:
+    if settings().discord_owner_sees:
+        ask_relay(names.SHOW_CHANNELS, user_id, discord_id, sees)

@@ -1,0 +1,24 @@
+"""All commands, put together."""
+
+from typing import Any, Final
+
+import discord
+
+from app.core.config import settings
+from bots.server.commands import ask, buttons
+from bots.server.commands.people import People
+from bots.server.commands.tree import Tree
+
+NOUNS: Final = (ask,)
+
+
+def offer(client: discord.Client, people: People) -> Tree:
+    """Return the tree of commands, and let the buttons' presses be heard."""
+    tree = Tree(client)
+    home: Any = discord.Object(settings().discord_guild or 0)
+    for noun in NOUNS:
+        for command in noun.commands(people):
+            command.guild_only = True
+            tree.add_command(command, guild=home)
+    client.add_dynamic_items(*buttons.DYNAMIC)
+    return tree

@@ -1,0 +1,178 @@
+"""The people in Discord: who asks, what they asked, and every reply that is being shown to them."""
+
+import asyncio
+import contextlib
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+import discord
+import structlog
+from redis.asyncio import Redis
+
+from app.core import redis
+from app.services import answers, chats, links, sessions, turns
+from app.services.accounts import Person
+from app.services.answers import Answer
+from app.services.turns import Accepted
+from app.stream.hub import Hub
+from app.wire import names
+from app.wire.errors import Busy, MeatLizardError
+from app.wire.states import Door
+from bots.server.commands.errors import explained, refuse
+from bots.server.commands.face import ASKING, heading
+from bots.server.commands.pace import Pace
+from bots.server.commands.showing import AWAY, Showing
+
+log = structlog.get_logger(__name__)
+
+Interaction = discord.Interaction[Any]
+ACT: Final = UUID("5bd1f2f6-5a52-4e0c-9a43-0b6f1d8f3a10")
+"""Under it an interaction's or a message's id in Discord becomes the client id of its turn: told twice, it is one turn."""
+LOST: Final = "The Server-Bot was restarted before this prompt was kept. Ask again."
+
+
+class People:
+    """What all commands and buttons share."""
+
+    def __init__(self, client: discord.Client, store: Redis) -> None:
+        self._client: Final = client
+        self._redis: Final = store
+        self._subscriber: Final = redis.pubsub_client()
+        self._hub: Final = Hub(self._subscriber)
+        self._stack: Final = contextlib.AsyncExitStack()
+        self._pace: Final = Pace()
+        self._showing: Final[dict[str, asyncio.Task[None]]] = {}
+
+    async def start(self) -> None:
+        """Listen to the turns' events."""
+        await self._stack.enter_async_context(self._hub.running())
+
+    async def close(self) -> None:
+        """Let go of everything; what is not whole yet is shown on after the next start."""
+        for task in self._showing.values():
+            task.cancel()
+        await asyncio.gather(*self._showing.values(), return_exceptions=True)
+        await self._stack.aclose()
+        await self._subscriber.aclose()
+
+    async def asker(self, interaction: Interaction) -> Person:
+        """Return who uses a command or a button; raise NotAllowed where they may not."""
+        user = interaction.user
+        roles = [role.id for role in getattr(user, "roles", ())]
+        return await asyncio.to_thread(links.enter, user.id, user.name, roles)
+
+    # Asking.
+
+    async def ask(self, interaction: Interaction, prompt: str) -> None:
+        """Answer a prompt below the command that brought it."""
+        shown = await interaction.response.send_message(heading(prompt) + ASKING, suppress_embeds=True)
+        try:
+            person = await self.asker(interaction)
+            accepted, answer = await self._keep(interaction, shown.message_id or 0, person, prompt)
+        except (MeatLizardError, *redis.ERRORS) as error:
+            await self._take_back(interaction, error, prompt)
+            return
+        await self._begun(accepted, answer, interaction)
+
+    async def _keep(
+        self, interaction: Interaction, message: int, person: Person, prompt: str
+    ) -> tuple[Accepted, Answer]:
+        channel, user = interaction.channel_id or 0, interaction.user.id
+        session = await asyncio.to_thread(chats.chosen, channel, user, person.id)
+        if session is None:
+            session = (await asyncio.to_thread(sessions.create, person.id)).id
+        return await self.submit(str(uuid5(ACT, str(interaction.id))), channel, message, person, session, prompt)
+
+    async def submit(
+        self, identity: str, channel: int, message: int, person: Person, session: str, prompt: str
+    ) -> tuple[Accepted, Answer]:
+        """Keep a prompt as the next turn of a session, and where its reply is shown."""
+        tip = await asyncio.to_thread(_tip, session, person.id)
+        await asyncio.to_thread(answers.begin, identity, channel, message)
+        accepted = await asyncio.to_thread(
+            turns.submit, person.id, session, identity, prompt, tip, Door.DISCORD
+        )
+        return accepted, await self._kept(identity, channel, message, session, accepted)
+
+    async def retry(self, interaction: Interaction, turn: str) -> None:
+        """Answer the prompt of a turn once more, in a new message."""
+        identity = str(uuid5(ACT, str(interaction.id)))
+        shown = await interaction.response.send_message(ASKING, suppress_embeds=True)
+        channel, message = interaction.channel_id or 0, shown.message_id or 0
+        try:
+            person = await self.asker(interaction)
+            session = await asyncio.to_thread(turns.session_of, turn, person.id)
+            await asyncio.to_thread(answers.begin, identity, channel, message)
+            accepted = await asyncio.to_thread(turns.retry, person.id, session, identity, turn, Door.DISCORD)
+            answer = await self._kept(identity, channel, message, session, accepted)
+        except (MeatLizardError, *redis.ERRORS) as error:
+            await asyncio.to_thread(answers.over, identity)
+            await self._take_back(interaction, error)
+            return
+        await self._begun(accepted, answer, interaction)
+
+    async def _kept(self, identity: str, channel: int, message: int, session: str, accepted: Accepted) -> Answer:
+        await asyncio.to_thread(answers.submitted, identity, accepted.turn)
+        return Answer(identity, channel, [message], accepted.turn, session, accepted.text)
+
+    async def _begun(self, accepted: Accepted, answer: Answer, interaction: Interaction | None) -> None:
+        """Show a turn from here on, and let the session's open pages show it too."""
+        self.show(answer, interaction)
+        with contextlib.suppress(*redis.ERRORS):
+            await self._redis.publish(names.session_channel(answer.session), accepted.turn)
+
+    async def _take_back(self, interaction: Interaction, error: Exception, prompt: str = "") -> None:
+        """Say to whoever asked, and to nobody else, why it was not taken; with their words, which Discord keeps nowhere."""
+        await asyncio.to_thread(answers.over, str(uuid5(ACT, str(interaction.id))))
+        await interaction.delete_original_response()
+        await refuse(interaction, explained(error), prompt)
+
+    async def stop(self, interaction: Interaction, turn: str) -> None:
+        """End a turn; its reply says so where it is shown."""
+        await interaction.response.defer()
+        try:
+            person = await self.asker(interaction)
+            await asyncio.to_thread(turns.stop, turn, person.id)
+        except (MeatLizardError, *redis.ERRORS) as error:
+            await refuse(interaction, explained(error))
+
+    # Showing.
+
+    def show(self, answer: Answer, interaction: Interaction | None = None) -> None:
+        """Show a reply until it is whole, unless that is being done."""
+        turn = answer.turn
+        if turn is None or turn in self._showing:
+            return
+        showing = Showing(self._client, self._hub, self._redis, self._pace, answer, interaction)
+        task = self._showing[turn] = asyncio.create_task(self._survive(turn, showing))
+        task.add_done_callback(lambda _: self._showing.pop(turn, None))
+
+    async def _survive(self, turn: str, showing: Showing) -> None:
+        try:
+            await showing.run()
+        except Exception:
+            # One reply that cannot be shown must not end the others; the next round tries it again.
+            log.exception("answer.broken", turn=turn)
+
+    async def look_after(self) -> None:
+        """Take up what nobody shows: after a restart, or where another Server-Bot died over it."""
+        for answer in await asyncio.to_thread(answers.unfinished):
+            if answer.turn is not None:
+                self.show(answer)
+            elif answer.lost:
+                await self._lost(answer)
+
+    async def _lost(self, answer: Answer) -> None:
+        channel = self._client.get_partial_messageable(answer.channel)
+        with contextlib.suppress(discord.NotFound, discord.Forbidden):
+            await channel.get_partial_message(answer.messages[0]).edit(content=LOST)
+        await asyncio.to_thread(answers.over, answer.id)
+
+
+def _tip(session: str, user: str) -> str | None:
+    if sessions.unfinished(session, user):
+        raise Busy("The last reply of this conversation is still being written. Wait for its end, or press Stop.")
+    return sessions.tip(session, user)
+
+
+__all__ = ("AWAY", "Interaction", "People")

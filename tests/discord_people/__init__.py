@@ -1,0 +1,1 @@
+"""People in Discord: commands, buttons, chat threads, links."""
