@@ -58,7 +58,6 @@ class Settings(BaseSettings):
     """For `up`: the tokens of its nodes' Client-Bots, comma-separated, in the order of the nodes."""
     sandbox: Literal["on", "off"] = "on"
     """For `up`: whether a local Discord stands in where none is named."""
-    discord_api: str = "https://discord.com/api/v10"
     discord_roles: str = ""
     """Which roles of the guild stand for which of ours: `123=admin,456=member`, by the roles' ids."""
     discord_strangers: Literal["member", "refused"] = "member"
