@@ -57,6 +57,9 @@ class Showing:
         self._text = ""
         self._state: Event | None = None
         self._changed: Final = asyncio.Event()
+        # At first only to offer Stop; after a restart that must wait until it is known how the turn stands.
+        if not self._resumed:
+            self._changed.set()
 
     async def run(self) -> None:
         """Show it until it is whole; does nothing where another Server-Bot shows it already."""
