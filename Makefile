@@ -54,6 +54,9 @@ test: check ## Every test there is.
 bench: setup-dev ## Measure what is added over llama.cpp itself, side by side in one run.
 	@$(BIN)/meatlizard bench $(ARGS)
 
+faults: setup-dev ## Break everything for half an hour and see what comes of it: make faults ARGS="--seed 7 --minutes 30".
+	@$(BIN)/python -m tests.faults $(ARGS)
+
 lock: setup-dev ## Resolve the dependencies anew; needs uv, which it fetches into .venv.
 	@$(BIN)/python -m pip install --quiet uv
 	@sh requirements/lock.sh

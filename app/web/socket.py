@@ -143,12 +143,20 @@ class ChatSocket:
                 accepted = await asyncio.to_thread(turns.retry, user, session, given.id, given.turn, Door.WEB)
                 await self._accept(accepted, given.id)
             case messages.Resume():
-                await asyncio.to_thread(turns.owned, given.turn, user, session)
-                self._watch(given.turn, given.at)
+                await self._survive(functools.partial(self._resume, given))
             case messages.Stop():
                 await asyncio.to_thread(turns.stop, given.turn, user)
             case messages.Ping():
                 await self.send({"event": "pong"})
+
+    async def _resume(self, given: messages.Resume) -> None:
+        """Go on with a turn. With PostgreSQL away the socket is closed: a page that is refused would not ask again."""
+        try:
+            await asyncio.to_thread(turns.owned, given.turn, self._who.id, self._session)
+        except NotFound as error:
+            await self.refuse(error)
+            return
+        self._watch(given.turn, given.at)
 
     async def _accept(self, accepted: Accepted, identity: str) -> None:
         await self.send(messages.accepted(accepted, identity))

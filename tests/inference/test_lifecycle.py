@@ -103,6 +103,20 @@ async def _kill_a_node(settings: EngineSettings, server: str) -> None:
     await until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, 10)
 
 
+async def test_a_program_that_is_slow_to_list_its_options_is_asked_again(
+    settings: EngineSettings, llama_server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that starved for some seconds the node gave up for good (fault suite, seed 101)."""
+    slow, asked = tmp_path / "slow-llama-server", tmp_path / "asked"
+    help_ = f'if [ "$1" = --help ]; then [ -e "{asked}" ] && exec echo --metrics; : > "{asked}"; exec sleep 600; fi'
+    slow.write_text(f'#!/bin/sh\n{help_}\nexec "{llama_server}" "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setattr(supervisor, "HELP_SECONDS", 0.5)
+    async with running(replace(settings, llama_server=slow)) as engine:
+        assert engine.state is EngineState.ready
+        assert asked.exists()
+
+
 async def test_where_the_kernel_does_not_help_the_guard_stays(tmp_path: Path) -> None:
     """What happens on macOS: the guard keeps watching, passes signals on and ends as its child did."""
     guard = Path(supervisor.__file__).with_name("guard.py")

@@ -6,8 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from app.services import accounts
+from app.services import accounts, turns
 from app.web import socket
+from app.wire.errors import Unavailable
 from app.wire.names import turn_channel
 from app.wire.states import Door, TurnState
 from tests.support.nodes import PlayedNode
@@ -275,3 +276,26 @@ async def test_no_delta_begins_before_what_the_page_has(site: Site, ada: Member,
         first = await page.hear("delta")
         assert first["at"] == len(half)
         assert first["text"].encode() == "".join(REPLY).encode()[9:]
+
+
+async def test_a_page_that_comes_back_while_postgresql_is_away_is_told_to_try_again(
+    site: Site, ada: Member, node: PlayedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused and left on an open socket, it would wait for ever."""
+    session = ada.session()
+    async with site.page(ada, session) as page:
+        turn = (await page.ask("Warum?"))["turn"]
+    with monkeypatch.context() as patch:
+        patch.setattr(turns, "owned", _away)
+        async with site.page(ada, session) as page:
+            await page.resume(turn)
+            assert await page.closed() == socket.TRY_AGAIN
+    async with site.page(ada, session) as page:
+        await page.resume(turn)
+        await node.answer("Darum.")
+        await page.hear("done")
+        assert page.text(turn) == "Darum."
+
+
+def _away(*_: object) -> None:
+    raise Unavailable

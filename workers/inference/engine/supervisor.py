@@ -251,13 +251,23 @@ class Supervisor:
         program = find_program(self.settings)
         if program.binary is None:
             return program
+        # A machine that starves for a while is no reason to give up for good: it is asked again.
+        patient = AsyncRetrying(retry=retry_if_exception_type(TimeoutError), wait=PAUSE, before_sleep=self._announce)
+        return await patient(self._ask_options, program)
+
+    async def _ask_options(self, program: Program) -> Program:
         try:
             asked = await asyncio.create_subprocess_exec(
                 *program.argv, "--help", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
             )
+        except OSError as error:
+            raise EngineMisconfigured(f"{program.binary} does not run ({error}).") from None
+        try:
             output, _ = await asyncio.wait_for(asked.communicate(), HELP_SECONDS)
-        except (OSError, TimeoutError) as error:
-            raise EngineMisconfigured(f"{program.binary} does not run ({error or 'no answer'}).") from None
+        except TimeoutError:
+            self.error = EngineNotReady(f"{program.binary} has not said in {HELP_SECONDS:.0f} s which options it knows.")
+            asked.kill()
+            raise
         return replace(program, known=read_options(output.decode("utf-8", "replace")))
 
     async def _follow_remote(self) -> None:

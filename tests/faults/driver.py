@@ -1,0 +1,89 @@
+"""Decides from a seed what breaks when; every kind comes before any comes again."""
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from tests.faults.injections import Injection
+
+TOGETHER: Final = 3
+"""Faults at one moment: more of them, and nobody could say what the platform survived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast things break, and for how long."""
+
+    seconds: float
+    """The whole of it."""
+    gap: float
+    """Mean pause between two beginnings."""
+    longest: float
+    """Of one fault; the shortest is a tenth of that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One fault that was injected."""
+
+    name: str
+    at: float
+    """Seconds from the beginning."""
+    seconds: float
+    trouble: str
+
+
+class Driver:
+    """Injects until its time is up; `done` tells what it did."""
+
+    def __init__(self, injections: list[Injection], dice: random.Random, pace: Pace) -> None:
+        self._injections: Final = injections
+        self._dice: Final = dice
+        self._pace: Final = pace
+        self._busy: dict[str, Injection] = {}
+        self._deck: list[Injection] = []
+        self.done: list[Done] = []
+
+    async def run(self, *, whole_deck: bool = False) -> None:
+        """Inject; a short run goes on until each kind has had its turn."""
+        self._began = time.monotonic()
+        self._deck = self._shuffled()
+        rounds = 0
+        async with asyncio.TaskGroup() as group:
+            while rounds == 0 if whole_deck else time.monotonic() - self._began < self._pace.seconds:
+                if injection := self._next():
+                    self._busy[injection.target] = injection
+                    group.create_task(self._inject(injection))
+                    await asyncio.sleep(min(self._dice.expovariate(1 / self._pace.gap), 3 * self._pace.gap))
+                else:
+                    await asyncio.sleep(0.05)
+                if not self._deck:
+                    self._deck, rounds = self._shuffled(), rounds + 1
+
+    def _shuffled(self) -> list[Injection]:
+        return self._dice.sample(self._injections, len(self._injections))
+
+    def _next(self) -> Injection | None:
+        """Take the next one whose target is whole; only one at a time of those that all feel."""
+        if len(self._busy) >= TOGETHER:
+            return None
+        shared = any(one.shared for one in self._busy.values())
+        for index, one in enumerate(self._deck):
+            if one.target not in self._busy and not (one.shared and shared):
+                return self._deck.pop(index)
+        return None
+
+    async def _inject(self, injection: Injection) -> None:
+        began = time.monotonic()
+        trouble = ""
+        try:
+            longest = self._pace.longest
+            await injection.act(longest * 10 ** -self._dice.random())
+        except TimeoutError:
+            trouble = f"{injection.name}: not back in time"
+        finally:
+            del self._busy[injection.target]
+        now = time.monotonic()
+        self.done.append(Done(injection.name, began - self._began, now - began, trouble))

@@ -1,0 +1,219 @@
+"""What can be done to a running platform: each act hurts one thing, for some seconds, and then takes its hand away."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import resource
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
+from redis import RedisError
+
+from tests.faults.load import Load
+from tests.faults.proxy import Wire
+from tests.faults.stage import SERVERS, Stage
+from tests.support.waiting import until_async
+
+BACK_SECONDS: Final = 60
+"""Within which a process that was ended has been started anew."""
+BACKLOG_SECONDS: Final = 1.0
+DISK_BYTES: Final = 4096
+"""A file may grow no further: what a full disk does to whoever writes."""
+CLOCK_STEP_SECONDS: Final = 600
+TRICKS: Final = ("crash", "oom", "hang", "garbage", "drop", "error", "slow=2", "quiet=2")
+
+
+@dataclass(frozen=True)
+class Injection:
+    """One kind of fault; `act` gets how long it may last, and returns when its hand is off."""
+
+    kind: str
+    target: str
+    """What is hurt: never twice at once."""
+    act: Callable[[float], Awaitable[None]]
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}: {self.target}"
+
+    @property
+    def shared(self) -> bool:
+        """Whether everybody feels it, so that two of its sort at once would leave nothing to test."""
+        return self.target in (*SERVERS, "web", "worker")
+
+
+def all_of(stage: Stage, load: Load, dice: random.Random) -> list[Injection]:
+    """Return every fault that can be done to this stage."""
+    hand = _Hand(stage, load, dice)
+    return [*hand.signals(), *hand.wires(), *hand.stores(), *hand.tasks(), *hand.clocks(), *hand.engines()]
+
+
+class _Hand:
+    def __init__(self, stage: Stage, load: Load, dice: random.Random) -> None:
+        self._stage, self._load, self._dice = stage, load, dice
+
+    # Processes
+
+    def signals(self) -> Iterator[Injection]:
+        for name in self._stage.processes():
+            yield Injection("killed", name, lambda _, name=name: self._end(name, signal.SIGKILL))
+            yield Injection("ended", name, lambda _, name=name: self._end(name, signal.SIGTERM))
+            yield Injection("stopped", name, lambda seconds, name=name: self._halt(name, seconds))
+
+    async def _end(self, name: str, number: signal.Signals) -> None:
+        pid = self._stage.alive(name)
+        if pid is None:
+            return
+        if name == "postgres" and number == signal.SIGTERM:
+            number = signal.SIGINT  # Its "fast" end; TERM waits until every client has left of its own will.
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        await self._back(name, pid)
+
+    async def _back(self, name: str, pid: int) -> None:
+        async def another() -> bool:
+            return await asyncio.to_thread(self._stage.alive, name) not in (None, pid)
+
+        await until_async(another, BACK_SECONDS)
+
+    async def _halt(self, name: str, seconds: float) -> None:
+        pid = self._stage.alive(name)
+        if pid is None:
+            return
+        with _halted(pid, name == "postgres"):
+            await asyncio.sleep(seconds)
+
+    # Wires
+
+    def wires(self) -> Iterator[Injection]:
+        for name in self._stage.proxies:
+            for wire in (Wire.CUT, Wire.SLOW, Wire.LOSSY, Wire.HALF_OPEN, Wire.DEAF):
+                yield Injection(f"wire {wire}", name, lambda seconds, name=name, wire=wire: self._wire(name, wire, seconds))
+
+    async def _wire(self, name: str, wire: Wire, seconds: float) -> None:
+        proxy = self._stage.proxies[name]
+        proxy.become(wire)
+        await asyncio.sleep(seconds)
+        proxy.become(Wire.WHOLE)
+
+    # Stores
+
+    def stores(self) -> Iterator[Injection]:
+        yield Injection("emptied", "redis", self._flush)
+        yield Injection("restarted without its data", "redis", self._forgotten)
+        yield Injection("disk full", "postgres", lambda seconds: self._disk_full("postgres", seconds))
+        yield Injection("disk full", "redis", lambda seconds: self._disk_full("redis", seconds))
+
+    async def _flush(self, _: float) -> None:
+        def flush() -> None:
+            with contextlib.suppress(RedisError, OSError), self._stage.redis as client:
+                client.flushall()
+
+        await asyncio.to_thread(flush)
+
+    async def _forgotten(self, seconds: float) -> None:
+        await self._flush(seconds)
+        await self._end("redis", signal.SIGKILL)
+
+    async def _disk_full(self, name: str, seconds: float) -> None:
+        pid = self._stage.alive(name)
+        if pid is None:
+            return
+        full = _family(pid)
+        for process in full:
+            _limit(process, DISK_BYTES)
+        await asyncio.sleep(seconds)
+        for process in {*full, *_family(pid)}:
+            _limit(process, resource.RLIM_INFINITY)
+
+    # Tasks
+
+    def tasks(self) -> Iterator[Injection]:
+        yield Injection("tasks delivered twice", "inference", self._redeliver)
+        yield Injection("tasks twice and out of order", "worker", self._shuffle)
+
+    async def _redeliver(self, _: float) -> None:
+        """What somebody works on comes in once more, as after a visibility timeout that is too short."""
+
+        def again() -> None:
+            with contextlib.suppress(RedisError, OSError), self._stage.redis as client:
+                for key in client.scan_iter("*unacked*"):
+                    if client.type(key) != b"hash":
+                        continue
+                    for raw in client.hvals(key):
+                        message, _, queue = json.loads(raw)
+                        client.lpush(queue, json.dumps(message))
+
+        await asyncio.to_thread(again)
+
+    async def _shuffle(self, _: float) -> None:
+        """The outcomes of a second lie there doubled and in any order before a worker may look."""
+        pid = self._stage.alive("worker")
+        if pid is None:
+            return
+
+        def shuffle() -> None:
+            with contextlib.suppress(RedisError, OSError), self._stage.redis as client:
+                lying = client.lrange("turns", 0, -1)
+                self._dice.shuffle(lying)
+                for message in lying:
+                    client.lpush("turns", message)
+
+        with _halted(pid):
+            await asyncio.sleep(BACKLOG_SECONDS)
+            await asyncio.to_thread(shuffle)
+
+    # Clocks
+
+    def clocks(self) -> Iterator[Injection]:
+        for name in ("web", "worker", *(f"node-{node}" for node in self._stage.nodes[:2])):
+            yield Injection("clock stepped", name, lambda seconds, name=name: self._step(name, seconds))
+
+    async def _step(self, name: str, seconds: float) -> None:
+        file = self._stage.clock / name
+        file.write_text(str(self._dice.choice((-1, 1)) * CLOCK_STEP_SECONDS))
+        await asyncio.sleep(seconds)
+        file.unlink()
+
+    # Engines
+
+    def engines(self) -> Iterator[Injection]:
+        for trick in TRICKS:
+            yield Injection(f"engine {trick.partition('=')[0]}", "a reply", lambda _, trick=trick: self._trick(trick))
+
+    async def _trick(self, trick: str) -> None:
+        self._load.tricks.append(trick)
+        while self._load.tricks and not self._load.over.is_set():
+            await asyncio.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _halted(pid: int, family: bool = False) -> Iterator[None]:
+    processes = _family(pid) if family else [psutil.Process(pid)]
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.Error):
+                process.resume()
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _limit(process: psutil.Process, most: int) -> None:
+    with contextlib.suppress(psutil.Error, OSError):
+        process.rlimit(psutil.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
