@@ -26,6 +26,11 @@ app.conf.update(
         },
         "keep-metrics": {"task": names.KEEP_METRICS, "schedule": 3600.0, "options": {"expires": 3600}},
         "expire-logins": {"task": names.EXPIRE_LOGINS, "schedule": 3600.0, "options": {"expires": 3600}},
+        "forget-conversations": {
+            "task": names.FORGET_CONVERSATIONS,
+            "schedule": 3600.0,
+            "options": {"expires": 3600},
+        },
     },
     # Kept in memory: every entry may be run again at any time, so there is nothing to remember over a restart.
     beat_scheduler="celery.beat:Scheduler",

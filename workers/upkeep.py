@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from app.services import accounts
+from app.services import accounts, conversations
 from app.wire import names
 
 
@@ -10,3 +10,9 @@ from app.wire import names
 def expire_logins() -> None:
     """Remove the logins whose time is over."""
     accounts.expire_logins()
+
+
+@shared_task(name=names.FORGET_CONVERSATIONS)
+def forget_conversations() -> None:
+    """Remove what came in by the API, once its time is over."""
+    conversations.forget_old()

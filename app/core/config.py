@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     login_days: int = Field(30, ge=1)
     metrics_days: int = Field(90, ge=2)
     """Days that the figures of single turns are kept; their sums stay longer."""
+    api_keep_hours: int = Field(24, ge=1)
+    """How long what came in by `/v1` is kept after its last turn."""
+    cors_origins: str = ""
+    """Pages of other sites that may use `/v1` with a token, apart by commas; none unless said."""
     log_level: str = "INFO"
     instance: str = ""
     """Which start of a stack this process belongs to; `up` says it, and /health repeats it."""

@@ -13,12 +13,12 @@ from app.core.broker import enqueue, enqueue_job
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Turn, now
-from app.services import events, queue, replay, sessions
+from app.services import events, queue, replay, sessions, wishes
 from app.services.queue import Lease
 from app.wire import names
 from app.wire.errors import MeatLizardError
 from app.wire.jobs import Job
-from app.wire.states import Lane, TurnState
+from app.wire.states import Lane, Role, TurnState
 
 log = structlog.get_logger(__name__)
 
@@ -67,18 +67,19 @@ def _send(lease: Lease) -> bool:
             queue.release(lease.turn, lease.attempt)
             return False
         ring = keys.rest(lease.session)
-        messages = [{"role": "system", "content": settings().system_prompt}] if settings().system_prompt else []
-        messages += [
+        messages = [
             {"role": message.role, "content": ring.open(message.body).decode()}
             for message in sessions.branch(tx, turn.prompt_id)
         ]
+        if settings().system_prompt and messages[0]["role"] != Role.SYSTEM:  # A program may bring its own.
+            messages.insert(0, {"role": Role.SYSTEM.value, "content": settings().system_prompt})
         prefix = replay.text(lease.turn, lease.session) if lease.attempt > 1 else ""
         sampling = {
             "temperature": settings().temperature,
             "top_p": settings().top_p,
             "repeat_penalty": settings().repeat_penalty,
             "max_tokens": settings().max_tokens,
-            **turn.sampling,
+            **wishes.of(turn),
         }
     job = Job(lease.turn, lease.attempt, lease.session, messages, sampling, prefix, lease.at_ms)
     envelope = job.seal(keys.node(lease.node))

@@ -16,7 +16,7 @@ from app.core.models import Message, Session, Turn, new_id, now
 from app.services import markdown
 from app.wire import names
 from app.wire.errors import BadInput, NotFound
-from app.wire.states import TurnState
+from app.wire.states import Door, TurnState
 
 TITLE_LENGTH: Final = 80
 """Characters of a title; the first words of the first prompt stand there until someone writes another."""
@@ -74,9 +74,11 @@ def create(user: str) -> Summary:
 
 
 def listed(user: str, most: int = 200) -> list[Summary]:
-    """Return a person's sessions, the latest first."""
+    """Return a person's sessions, the latest first; not what their programs keep themselves."""
     with transaction() as tx:
-        query = select(Session).where(Session.user_id == UUID(user), Session.closed_at.is_(None))
+        query = select(Session).where(
+            Session.user_id == UUID(user), Session.closed_at.is_(None), Session.door != Door.API.value
+        )
         found = tx.scalars(query.order_by(Session.updated_at.desc()).limit(most)).all()
         return [Summary(str(one.id), title(one), one.updated_at) for one in found]
 
@@ -170,6 +172,7 @@ def reply_facts(turn: Turn) -> dict[str, Any]:
         "left_out": turn.left_out,
         "attempt": turn.attempt,
         "reason": reason(turn),
+        "finish_reason": turn.finish_reason,
     }
 
 

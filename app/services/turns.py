@@ -15,7 +15,7 @@ from app.core.broker import ask_relay
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn, new_id, now
-from app.services import dispatch, events, markdown, metrics, queue, replay, sessions
+from app.services import dispatch, events, markdown, metrics, queue, replay, sessions, wishes
 from app.wire import names
 from app.wire.errors import BadInput, Busy, EnvelopeForged, MeatLizardError, NotFound, PromptTooLong
 from app.wire.jobs import Outcome
@@ -24,7 +24,6 @@ from app.wire.states import Door, EventKind, Lane, Role, TurnState
 log = structlog.get_logger(__name__)
 
 LOST_REASON = "Three attempts were made and each was cut off before its end. Press Retry, or ask for the node to be looked at."
-
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -104,7 +103,7 @@ def _retry(user: str, session: str, client_id: str, turn: str, door: Door) -> Ac
             raise NotFound("This turn is not here any more. Reload the page.")
         if not TurnState(old.state).final:
             raise BadInput("This prompt is still being answered. Stop it first.")
-        new = _turn(tx, owner, client_id, old.prompt_id, door, old.sampling)
+        new = _turn(tx, owner, client_id, old.prompt_id, door, wishes.of(old))
         accepted = _accepted(tx, owner, new, old.prompt_id)
     _wait(new, user, session, owner.node or "")
     return accepted
@@ -124,7 +123,7 @@ def _turn(
         "client_id": _client_id(client_id),
         "prompt_id": prompt,
         "door": door.value,
-        "sampling": dict(sampling),
+        **wishes.split(session.id, sampling),
     }
     turn: UUID | None = tx.scalar(insert(Turn).values(values).on_conflict_do_nothing().returning(Turn.id))
     if turn is None:
@@ -275,7 +274,8 @@ def end(turn: str, attempt: int, outcome: Outcome) -> bool:
     if counted:
         if state is TurnState.DONE:
             dispatch.remember_duration(outcome.total_ms)
-        if row.lane != Lane.DISCORD:
+        # What programs ask has no channel in Discord: a guild has room for 500, and they keep their own record.
+        if row.lane != Lane.DISCORD and row.door != Door.API:
             ask_relay(names.POST_MIRROR, turn, expires=names.MIRROR_GOOD_SECONDS)
     dispatch.dispatch()
     dispatch.announce_places()
@@ -298,7 +298,7 @@ def _write(tx: Transaction, row: Turn, state: TurnState, outcome: Outcome) -> No
     row.state, row.finished_at = state.value, now()
     row.model, row.left_out = outcome.model, outcome.left_out
     row.prompt_tokens, row.completion_tokens = outcome.prompt_tokens, outcome.completion_tokens
-    row.tokens_per_second = outcome.tokens_per_second
+    row.tokens_per_second, row.finish_reason = outcome.tokens_per_second, outcome.finish_reason
     if state is TurnState.FAILED:
         row.reason = ring.seal((outcome.reason or LOST_REASON).encode())
     session = tx.get_one(Session, row.session_id)
@@ -313,7 +313,7 @@ def _ending(tx: Transaction, row: Turn) -> dict[str, Any]:
         "lane": row.lane,
     }
     if row.state == TurnState.FAILED:
-        facts |= {"reason": sessions.reason(row), "retry": True}
+        facts |= {"reason": sessions.reason(row), "retry": True, "finish_reason": row.finish_reason}
     if row.reply_id:
         text = keys.rest(str(row.session_id)).open(tx.get_one(Message, row.reply_id).body).decode()
         facts |= sessions.reply_facts(row) | {"at": len(text.encode())}

@@ -1,7 +1,7 @@
 """Telling one turn to one reader from its first byte to its end, whatever the stream has lost by then."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
 from app.stream.cursor import Cursor
@@ -31,7 +31,7 @@ class Telling:
         self._reply: Final = reply
         self._place: Final = place
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         """Yield the events until the turn has ended; the last one is final and has `at`, where there is a reply."""
         if last := await self._ended():
             yield last

@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 
 from app.core import redis
 from app.stream.hub import Hub
-from app.web import account, accounts, health, pages, sessions, socket
+from app.web import account, accounts, health, openai_chat, openai_models, pages, sessions, socket
+from app.web.openai_errors import BadField
 from app.web.security import HEADERS, Guard, refusal
 from app.wire.errors import BadInput, MeatLizardError, NotFound, NotSignedIn, Unavailable
 
@@ -40,16 +41,17 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 async def _own_error(request: Request, error: Any) -> Response:
     if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
-        return refusal(error)
+        return refusal(error, request.scope)
     if isinstance(error, NotSignedIn):
         return pages.to_sign_in(request)
     return pages.error_page(request, error.status, str(error))
 
 
-async def _bad_request(_: Request, error: Any) -> JSONResponse:
+async def _bad_request(request: Request, error: Any) -> JSONResponse:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
-    return refusal(BadInput(f"This request was not understood: {place}: {first['msg']}."))
+    refused = BadField(place.partition(".")[2] or place, f"This request was not understood: {place}: {first['msg']}.")
+    return refusal(refused, request.scope)
 
 
 async def _http_error(request: Request, error: Any) -> Response:
@@ -58,19 +60,19 @@ async def _http_error(request: Request, error: Any) -> Response:
     known = ours or HTTP_ERRORS.get(error.status_code) or BadInput(str(error.detail))
     if "text/html" in request.headers.get("accept", ""):
         return pages.error_page(request, error.status_code, str(known))
-    response = refusal(known)
+    response = refusal(known, request.scope)
     response.status_code = error.status_code
     return response
 
 
 async def _server_away(request: Request, error: Any) -> JSONResponse:
     log.warning("redis.away", path=request.scope["path"], error=str(error))
-    return refusal(Unavailable())
+    return refusal(Unavailable(), request.scope)
 
 
 async def _unexpected(request: Request, error: Any) -> JSONResponse:
     log.error("unexpected", path=request.scope["path"], exc_info=error)
-    response = refusal(MeatLizardError())
+    response = refusal(MeatLizardError(), request.scope)
     # Starlette answers this one from outside of every middleware, the guard's included.
     response.headers.update(HEADERS | {"cache-control": "no-store"})
     return response
@@ -79,7 +81,7 @@ async def _unexpected(request: Request, error: Any) -> JSONResponse:
 def create() -> FastAPI:
     """Return the application."""
     app = FastAPI(title="MeatLizard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for module in (pages, account, accounts, sessions, health, socket):
+    for module in (pages, account, accounts, sessions, health, socket, openai_models, openai_chat):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_exception_handler(MeatLizardError, _own_error)

@@ -9,7 +9,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.config import settings
-from app.wire.errors import BadInput, MeatLizardError, NotAllowed
+from app.web import openai_errors
+from app.wire.errors import BadInput, MeatLizardError, NotAllowed, TooLarge
 
 CSP: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -57,9 +58,14 @@ def own_origin(headers: Headers) -> bool:
     return place in (headers.get("host"), urlsplit(settings().public_url).netloc or None)
 
 
-def refusal(error: MeatLizardError) -> JSONResponse:
-    """Shape an error as the body that every route answers with."""
-    return JSONResponse({"error": {"code": error.code, "message": str(error)}}, error.status)
+def refusal(error: MeatLizardError, scope: Scope) -> JSONResponse:
+    """Shape an error as the body that every route answers with; those below `/v1` have OpenAI's."""
+    if scope["path"].startswith(openai_errors.PREFIX):
+        return openai_errors.refusal(error)
+    response = JSONResponse({"error": {"code": error.code, "message": str(error)}}, error.status)
+    if error.retry_seconds is not None:
+        response.headers["retry-after"] = str(error.retry_seconds)
+    return response
 
 
 class Guard:
@@ -95,7 +101,7 @@ class Guard:
             await send(message)
 
         if error:
-            await refusal(error)(scope, receive, send_with_headers)
+            await refusal(error, scope)(scope, receive, send_with_headers)
             return
         await self._app(scope, _bounded(receive), send_with_headers)
 
@@ -111,7 +117,7 @@ class Guard:
             return NotAllowed("This request came from another site's page and was refused.")
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > BODY_BYTES:
-            return BadInput(f"The request is larger than {BODY_BYTES:,} bytes.")
+            return TooLarge(BODY_BYTES)
         return None
 
 
@@ -123,7 +129,7 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         taken += len(message.get("body", b""))
         if taken > BODY_BYTES:  # A body without a length, sent in chunks.
-            raise BadInput(f"The request is larger than {BODY_BYTES:,} bytes.")
+            raise TooLarge(BODY_BYTES)
         return message
 
     return receive_some

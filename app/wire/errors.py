@@ -2,7 +2,8 @@
 
     MeatLizardError
     ├── BadInput            what was sent cannot be used as it is
-    │   └── PromptTooLong
+    │   ├── PromptTooLong
+    │   └── TooLarge        a request of more bytes than are read
     ├── NotAllowed          signed in, but this is not yours to do
     ├── NotFound            no such thing, or not yours: the answer is the same
     ├── NotSignedIn
@@ -21,6 +22,8 @@ class MeatLizardError(Exception):
     status = 500
     """The HTTP status that says the same."""
     message = "Something went wrong. Try again; if it stays, look at the logs folder."
+    retry_seconds: int | None = None
+    """When to try again, where that can be said."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or self.message)
@@ -45,6 +48,16 @@ class PromptTooLong(BadInput):
 
     def __init__(self, length: int, limit: int) -> None:
         super().__init__(f"The prompt has {length:,} characters; {limit:,} is the limit. Shorten it and send it again.")
+
+
+class TooLarge(BadInput):
+    """A request of more bytes than are read."""
+
+    code = "too_large"
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The request is larger than {limit:,} bytes.")
 
 
 class NotAllowed(MeatLizardError):
@@ -76,6 +89,7 @@ class Busy(MeatLizardError):
 
     code = "busy"
     status = 429
+    retry_seconds = 5
     message = "Too much at once. Wait a moment and send it again."
 
 
@@ -84,6 +98,7 @@ class Unavailable(MeatLizardError):
 
     code = "unavailable"
     status = 503
+    retry_seconds = 5
     message = "The platform cannot reach one of its servers right now. Nothing was lost; try again in a moment."
 
 

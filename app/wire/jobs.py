@@ -18,6 +18,10 @@ LARGEST_COUNT: Final = 2**31 - 1
 LARGEST_FIGURE: Final = 1e12
 """Milliseconds, or tokens a second, that no measurement reaches."""
 
+TOO_LONG: Final = "too_long"
+REFUSED: Final = "refused"
+"""Why an attempt failed (its `finish_reason`) where another one would fail in the same way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

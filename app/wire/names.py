@@ -27,6 +27,7 @@ SAMPLE_METRICS: Final = "metrics.sample"
 ROLL_UP_METRICS: Final = "metrics.roll_up"
 KEEP_METRICS: Final = "metrics.keep"
 EXPIRE_LOGINS: Final = "upkeep.expire_logins"
+FORGET_CONVERSATIONS: Final = "upkeep.forget_conversations"
 
 QUEUE_OF: Final = {
     OPEN_SESSION: RELAY,
@@ -43,6 +44,7 @@ QUEUE_OF: Final = {
     ROLL_UP_METRICS: METRICS,
     KEEP_METRICS: METRICS,
     EXPIRE_LOGINS: UPKEEP,
+    FORGET_CONVERSATIONS: UPKEEP,
 }
 """The queue of each task that any process may send; `GENERATE` goes to the queue of its node."""
 

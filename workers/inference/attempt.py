@@ -9,7 +9,7 @@ from typing import Any, Final
 import structlog
 
 from app.stream.growing import GrowingReply
-from app.wire.jobs import Job, Outcome, figure, whole
+from app.wire.jobs import REFUSED, TOO_LONG, Job, Outcome, figure, whole
 from app.wire.states import TurnState, Verdict
 from workers.inference.engine import (
     BadParameter,
@@ -77,6 +77,8 @@ class Attempt:
                 generating.result()
         except (BadParameter, PromptTooLong, EngineRefused) as error:
             state, reason = TurnState.FAILED, str(error)
+            # Programs tell by this that asking for the same again is of no use.
+            facts["finish_reason"] = TOO_LONG if isinstance(error, PromptTooLong) else REFUSED
         except EngineError as error:
             state, reason, retriable = TurnState.FAILED, error.report(), True
         except Exception:

@@ -1,0 +1,68 @@
+"""`/v1/chat/completions` and `/v1/completions`: a turn like any other, for programs."""
+
+import asyncio
+from uuid import uuid4
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from app.services import conversations, turns
+from app.services.accounts import Person
+from app.web import openai_models
+from app.web.openai_answers import ChatAnswer, ChatShape, CompletionAnswer, Shape, TextShape
+from app.web.openai_deps import REFUSALS, Talker
+from app.web.openai_requests import ChatRequest, CompletionRequest
+from app.web.openai_stream import EventStream, gone
+from app.web.openai_turn import ApiTurn
+from app.wire.states import Door
+
+router = APIRouter(prefix="/v1", tags=["openai"], responses=REFUSALS)
+
+HUNG_UP = 499
+"""nginx's word for a client that did not wait; nobody is there to read it."""
+
+
+@router.post("/chat/completions", response_model=ChatAnswer)
+async def chat(given: ChatRequest, request: Request, who: Talker) -> Response:
+    """Answer a conversation, whole or as server-sent events."""
+    given.check()
+    model = await openai_models.asked_for(given.model)
+    turn = await _begin(given, request, who)
+    return await _answer(given, request, turn, ChatShape(turn.turn, model))
+
+
+@router.post("/completions", response_model=CompletionAnswer)
+async def completion(given: CompletionRequest, request: Request, who: Talker) -> Response:
+    """Answer a prompt; it goes to the model as one message, in the model's own chat template."""
+    given.check()
+    model = await openai_models.asked_for(given.model)
+    turn = await _begin(given, request, who)
+    return await _answer(given, request, turn, TextShape(turn.turn, model))
+
+
+async def _begin(given: ChatRequest | CompletionRequest, request: Request, who: Person) -> ApiTurn:
+    history, prompt = given.conversation()
+    turns.clean(prompt)  # Refused before anything is kept.
+    session, parent = await asyncio.to_thread(conversations.begin, who.id, history)
+    accepted = await asyncio.to_thread(
+        turns.submit, who.id, session, str(uuid4()), prompt, parent, Door.API, given.sampling()
+    )
+    state = request.app.state
+    return ApiTurn(accepted.turn, session, who.id, state.hub, state.redis)
+
+
+async def _answer(given: ChatRequest | CompletionRequest, request: Request, turn: ApiTurn, shape: Shape) -> Response:
+    if given.stream:
+        return EventStream(turn, shape, with_usage=given.with_usage)
+    writing = asyncio.create_task(turn.whole())
+    leaving = asyncio.create_task(gone(request.receive))
+    try:
+        await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not writing.done():
+            return Response(status_code=HUNG_UP)
+        return JSONResponse(shape.whole(*writing.result()))
+    finally:
+        for task in (writing, leaving):
+            task.cancel()
+        if not turn.ended:
+            await turn.stop()

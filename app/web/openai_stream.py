@@ -1,0 +1,119 @@
+"""An answer as server-sent events: chunks as they come, comments while it waits, an end when the client leaves."""
+
+import asyncio
+import contextlib
+from typing import Any, Final
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from app.core import redis
+from app.web import openai_errors
+from app.web.openai_answers import Shape
+from app.web.openai_turn import ApiTurn, End, Step, Text, Waiting
+from app.wire.errors import MeatLizardError, Unavailable
+
+HOLD_SECONDS: Final = 1.0
+"""How long the status waits for the first word: what fails at once is told by it, as clients expect."""
+SEND_SECONDS: Final = 30
+"""A client that takes nothing for so long has left without a word."""
+KEEP_ALIVE_SECONDS: Final = 5.0
+"""After so long without a word the client, and any proxy before us, is told that the answer is still coming."""
+DONE: Final = b"data: [DONE]\n\n"
+_OURS: Final = (MeatLizardError, *redis.ERRORS)
+
+
+class _Stuck(Exception):
+    """The client takes nothing any more."""
+
+
+async def gone(receive: Receive) -> None:
+    """Return when the client has hung up."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream(Response):
+    """Streams one turn; when its client leaves, the turn is stopped."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, turn: ApiTurn, shape: Shape, *, with_usage: bool) -> None:
+        super().__init__()
+        del self.headers["content-length"]
+        # nginx would keep the chunks together otherwise.
+        self.headers["x-accel-buffering"] = "no"
+        self._turn: Final = turn
+        self._shape: Final = shape
+        self._usage: Final = with_usage
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream until it ends or the client is gone."""
+        writing = asyncio.create_task(self._write(scope, receive, send))
+        leaving = asyncio.create_task(gone(receive))
+        try:
+            await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                with contextlib.suppress(_Stuck):
+                    writing.result()
+        finally:
+            for task in (writing, leaving):
+                task.cancel()
+            if not self._turn.ended:
+                await self._turn.stop()
+
+    async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
+        steps = self._turn.steps()
+        coming = asyncio.ensure_future(anext(steps))
+        try:
+            await asyncio.wait((coming,), timeout=HOLD_SECONDS)
+            if coming.done() and isinstance(error := coming.exception(), _OURS):
+                await openai_errors.refusal(_told(error))(scope, receive, send)
+                return
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if chunk := self._shape.first():
+                await self._send(send, self._event(chunk))
+            while True:
+                await asyncio.wait((coming,), timeout=KEEP_ALIVE_SECONDS)
+                if not coming.done():
+                    await self._send(send, b": keep-alive\n\n")
+                    continue
+                step = coming.result()
+                await self._send(send, self._bytes(step))
+                if isinstance(step, End):
+                    break
+                coming = asyncio.ensure_future(anext(steps))
+        except _Stuck:
+            return
+        except _OURS as error:
+            await self._send(send, b"data: " + orjson.dumps(openai_errors.body(_told(error))) + b"\n\n")
+        finally:
+            coming.cancel()
+        await self._send(send, DONE, more=False)
+
+    async def _send(self, send: Send, piece: bytes, *, more: bool = True) -> None:
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
+        except TimeoutError:
+            raise _Stuck from None
+
+    def _bytes(self, step: Step) -> bytes:
+        match step:
+            case Text(text):
+                return self._event(self._shape.text(text))
+            case Waiting(position, eta):
+                place = f": queued, place {position}" if position else ": keep-alive"
+                return (place + (f", about {eta:.0f} s" if eta else "") + "\n\n").encode()
+            case End():
+                return self._event(self._shape.last(step)) + (self._event(self._shape.usage(step)) if self._usage else b"")
+
+    def _event(self, chunk: dict[str, Any]) -> bytes:
+        if self._usage:
+            chunk = {"usage": None} | chunk
+        return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+
+def _told(error: Any) -> Any:
+    return Unavailable() if isinstance(error, redis.ERRORS) else error
