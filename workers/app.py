@@ -1,5 +1,7 @@
 """The platform's Celery application: its tasks, their queues and the beat's schedule."""
 
+from typing import Any
+
 from celery import Celery
 from celery.signals import setup_logging
 
@@ -8,32 +10,33 @@ from app.core import broker
 from app.core.config import settings
 from app.wire import names
 
-TASKS = ("workers.turns", "workers.metrics", "workers.upkeep")
+TASKS = ("workers.turns", "workers.metrics", "workers.storage", "workers.upkeep")
 """What the worker carries out; beat and Flower only know the names."""
+
+
+def schedule() -> dict[str, dict[str, Any]]:
+    """Return what beat sends, and when."""
+    return {
+        "sweep": _every(names.SWEEP, names.SWEEP_SECONDS),
+        "storage": _every(names.SWEEP_STORAGE, names.STORAGE_SWEEP_SECONDS),
+        "log-metrics": _every(names.LOG_METRICS, names.LOG_SECONDS),
+        "sample-metrics": _every(names.SAMPLE_METRICS, names.SAMPLE_SECONDS),
+        "roll-up-metrics": _every(names.ROLL_UP_METRICS, names.ROLL_UP_SECONDS),
+        "keep-metrics": _every(names.KEEP_METRICS, 3600),
+        "forget-conversations": _every(names.FORGET_CONVERSATIONS, 3600),
+        "expire-logins": _every(names.EXPIRE_LOGINS, 3600),
+    }
+
+
+def _every(task: str, seconds: float) -> dict[str, Any]:
+    # What was not run in its time is sent again anyway.
+    return {"task": task, "schedule": float(seconds), "options": {"expires": seconds}}
+
 
 app: Celery = broker.celery()
 app.conf.update(
-    beat_schedule={
-        "sweep": {"task": names.SWEEP, "schedule": names.SWEEP_SECONDS, "options": {"expires": names.SWEEP_SECONDS}},
-        "log-metrics": {
-            "task": names.LOG_METRICS, "schedule": names.LOG_SECONDS, "options": {"expires": names.LOG_SECONDS}
-        },
-        "sample-metrics": {
-            "task": names.SAMPLE_METRICS, "schedule": names.SAMPLE_SECONDS, "options": {"expires": names.SAMPLE_SECONDS}
-        },
-        "roll-up-metrics": {
-            "task": names.ROLL_UP_METRICS, "schedule": names.ROLL_UP_SECONDS, "options": {"expires": names.ROLL_UP_SECONDS}
-        },
-        "keep-metrics": {"task": names.KEEP_METRICS, "schedule": 3600.0, "options": {"expires": 3600}},
-        "expire-logins": {"task": names.EXPIRE_LOGINS, "schedule": 3600.0, "options": {"expires": 3600}},
-        "forget-conversations": {
-            "task": names.FORGET_CONVERSATIONS,
-            "schedule": 3600.0,
-            "options": {"expires": 3600},
-        },
-    },
-    # Kept in memory: every entry may be run again at any time, so there is nothing to remember over a restart.
-    beat_scheduler="celery.beat:Scheduler",
+    beat_schedule=schedule(),
+    beat_scheduler="workers.scheduler:RowScheduler",
     beat_max_loop_interval=names.SWEEP_SECONDS,
 )
 app.set_default()

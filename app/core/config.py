@@ -39,6 +39,17 @@ class Settings(BaseSettings):
     keys: SecretStr
     """The master key ring, newest first."""
 
+    session_idle_days: int = Field(7, ge=0)
+    """Days without a new prompt after which a session's transcript goes to the object store; 0 for never."""
+    transcript_days: int = Field(0, ge=0)
+    """Days a transcript is kept in the object store; 0 for as long as its session."""
+    backup_schedule: str = "15 3 * * *"
+    """When backups are taken, in cron's form (UTC); empty for never."""
+    backup_keep_days: int = Field(7, ge=1)
+    backup_keep_weeks: int = Field(5, ge=0)
+    backup_keep_months: int = Field(12, ge=0)
+    """Of how many days, weeks and months the newest backup is kept."""
+
     host: str = "127.0.0.1"
     port: int = 8000
     public_url: str = ""

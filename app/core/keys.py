@@ -19,6 +19,11 @@ def rest(session: str) -> Ring:
     return master().derive("rest", session)
 
 
+def archive() -> Ring:
+    """Return the ring for what lies in the object store: transcripts and backups, sealed in chunks."""
+    return master().derive("archive")
+
+
 def node(name: str) -> NodeKeys:
     """Return the relay keys of a node."""
     return NodeKeys.of(master(), name)

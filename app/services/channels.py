@@ -2,24 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import structlog
 from sqlalchemy import exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from app.core.broker import enqueue
 from app.core.db import transaction
 from app.core.models import Channel, Session, Turn, new_id, now
-from app.services import sessions
-from app.wire import names
+from app.services import sessions, transcripts
 from app.wire.states import Lane, TurnState
 
 log = structlog.get_logger(__name__)
-
-TRANSCRIPT: Final = "storage.upload_transcript"
-"""The task that takes a conversation to S3 before its channel is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +110,9 @@ def idle(most: int) -> list[Place]:
 
 def recycled(place: Place) -> None:
     """Keep the conversation of a channel that is about to be removed; the place itself stays."""
-    log.info("channel.recycled", session=place.session, transcript=TRANSCRIPT in names.QUEUE_OF)
-    if TRANSCRIPT in names.QUEUE_OF:
-        enqueue(TRANSCRIPT, place.session)
+    log.info("channel.recycled", session=place.session)
+    if place.session is not None:
+        transcripts.enqueue(place.session, "recycled")
 
 
 def closed(session: str) -> Place | None:

@@ -62,7 +62,10 @@ class Panel:
     group: str = "Platform"
 
 
-PANELS: Final = (Panel("/account", "Account", Right.OWN_ACCOUNT, "You"),)
+PANELS: Final = (
+    Panel("/account", "Account", Right.OWN_ACCOUNT, "You"),
+    Panel("/archive", "Archive", Right.CHAT, "You"),
+)
 """In the order in which the list shows them."""
 
 

@@ -26,6 +26,8 @@ LOG_METRICS: Final = "metrics.log"
 SAMPLE_METRICS: Final = "metrics.sample"
 ROLL_UP_METRICS: Final = "metrics.roll_up"
 KEEP_METRICS: Final = "metrics.keep"
+UPLOAD_TRANSCRIPT: Final = "storage.upload_transcript"
+SWEEP_STORAGE: Final = "storage.sweep"
 EXPIRE_LOGINS: Final = "upkeep.expire_logins"
 FORGET_CONVERSATIONS: Final = "upkeep.forget_conversations"
 
@@ -43,6 +45,8 @@ QUEUE_OF: Final = {
     SAMPLE_METRICS: METRICS,
     ROLL_UP_METRICS: METRICS,
     KEEP_METRICS: METRICS,
+    UPLOAD_TRANSCRIPT: STORAGE,
+    SWEEP_STORAGE: STORAGE,
     EXPIRE_LOGINS: UPKEEP,
     FORGET_CONVERSATIONS: UPKEEP,
 }
@@ -73,6 +77,8 @@ LOG_SECONDS: Final = 5
 """How often the figures that wait in Redis are written into PostgreSQL."""
 SAMPLE_SECONDS: Final = 30
 ROLL_UP_SECONDS: Final = 60
+STORAGE_SWEEP_SECONDS: Final = 300
+"""How often idle sessions, lost uploads, what is too old and half a backup are looked for."""
 MAX_ATTEMPTS: Final = 3
 ENVELOPE_MAX_AGE_SECONDS: Final = 3600
 """An older sealed job or outcome is refused as a replay; longer than the longest turn and a broker outage together."""

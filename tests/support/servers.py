@@ -13,7 +13,7 @@ from typing import Any
 import psycopg2
 from redis import Redis
 
-from app.core import migrate
+from app.core import migrate, objects
 from app.local import node as local_node
 from app.local import postgres, s3, settings, valkey
 from app.local.errors import ServerDown
@@ -133,6 +133,11 @@ class Servers:
             cursor.execute(f"truncate {self.tables} restart identity cascade")
         with self.redis as client:
             client.flushall()
+        bucket = self.home.data / s3.NAME / self.settings.values["S3_BUCKET"]
+        if any(path.is_file() for path in bucket.rglob("*")):
+            # Through the store: it remembers what lies in its folders.
+            for one in list(objects.listed("")):
+                objects.remove(one.key)
 
     def add_node(self, name: str, **more: str) -> str:
         """Write a node's settings file, let Valkey know its user, and return the node's own Redis address."""

@@ -4,6 +4,7 @@ from app.core.models.base import Base, new_id, now
 from app.core.models.chat import Message, Session, Turn
 from app.core.models.discord import DiscordAnswer, DiscordChat, DiscordLink, DiscordTree, LinkCode
 from app.core.models.figures import Metric, MetricRollup, RollupMark, Sample, SampleRollup, UsageRollup
+from app.core.models.keeping import Backup, Scheduled, Transcript
 from app.core.models.nodes import Channel, Node
 from app.core.models.people import ApiToken, Login, User
 from app.core.models.trail import AuditRecord
@@ -11,6 +12,7 @@ from app.core.models.trail import AuditRecord
 __all__ = (
     "ApiToken",
     "AuditRecord",
+    "Backup",
     "Base",
     "Channel",
     "DiscordAnswer",
@@ -26,7 +28,9 @@ __all__ = (
     "RollupMark",
     "Sample",
     "SampleRollup",
+    "Scheduled",
     "Session",
+    "Transcript",
     "Turn",
     "UsageRollup",
     "User",

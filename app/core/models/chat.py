@@ -32,6 +32,8 @@ class Session(Base):
         Index("ix_sessions_user_id_updated_at", "user_id", "updated_at"),
         # What retention reads: only the API's, however many conversations people have.
         Index("ix_sessions_api", "updated_at", postgresql_where="door = 'api'"),
+        # For the sessions that have long been idle, whoever's they are.
+        Index("ix_sessions_updated_at", "updated_at"),
     )
 
 

@@ -71,6 +71,8 @@ export class Sessions {
 
   select(id) {
     this.current = id;
+    $("download").hidden = !id;
+    $("download").href = `/api/sessions/${id}/transcript`;
     this.draw();
   }
 
@@ -117,8 +119,9 @@ export class Sessions {
     if (current) link.setAttribute("aria-current", "page");
     const row = el("li", { className: current ? "current" : "" }, link);
     const rename = iconButton("edit", `Rename “${name(session)}”`, () => this.rename(session, row));
+    const close = iconButton("archive", `Put “${name(session)}” into the archive`, () => this.close(session));
     const remove = iconButton("bin", `Delete “${name(session)}”`, () => this.remove(session));
-    row.append(el("span.row-buttons", {}, rename, remove));
+    row.append(el("span.row-buttons", {}, rename, close, remove));
     return row;
   }
 
@@ -149,6 +152,16 @@ export class Sessions {
     row.replaceChildren(input);
     input.focus();
     input.select();
+  }
+
+  async close(session) {
+    try {
+      await request("POST", `/api/sessions/${session.id}/close`);
+    } catch (error) {
+      return this.handlers.trouble(error);
+    }
+    this.change(this.list.filter((one) => one.id !== session.id));
+    this.handlers.removed(session.id);
   }
 
   async remove(session) {
