@@ -162,7 +162,7 @@ def _left_in_redis(stage: Stage, rows: dict[str, Kept]) -> Iterator[str]:
                 yield f"{kind}: {', '.join(left)}"
         if channels := [name.decode() for name in client.pubsub_channels("ml:events:*")]:
             yield f"{len(channels)} channels are still listened to"
-        for queue in ("turns", "metrics", *(f"inference.{name}" for name in stage.nodes)):
+        for queue in ("turns", "metrics", "relay", *(f"inference.{name}" for name in stage.nodes)):
             if left := client.llen(queue):
                 yield f"{left} tasks lie in {queue}"
         for turn in _unacknowledged(client):

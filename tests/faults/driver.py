@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from tests.faults.injections import Injection
+from tests.faults.injection import Injection
 
 TOGETHER: Final = 3
 """Faults at one moment: more of them, and nobody could say what the platform survived."""

@@ -7,16 +7,17 @@ import os
 import random
 import resource
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Final
 
 import psutil
 from redis import RedisError
 
+from tests.faults import discord
+from tests.faults.injection import Injection
 from tests.faults.load import Load
 from tests.faults.proxy import Wire
-from tests.faults.stage import SERVERS, Stage
+from tests.faults.stage import Stage
 from tests.support.waiting import until_async
 
 BACK_SECONDS: Final = 60
@@ -28,29 +29,11 @@ CLOCK_STEP_SECONDS: Final = 600
 TRICKS: Final = ("crash", "oom", "hang", "garbage", "drop", "error", "slow=2", "quiet=2")
 
 
-@dataclass(frozen=True)
-class Injection:
-    """One kind of fault; `act` gets how long it may last, and returns when its hand is off."""
-
-    kind: str
-    target: str
-    """What is hurt: never twice at once."""
-    act: Callable[[float], Awaitable[None]]
-
-    @property
-    def name(self) -> str:
-        return f"{self.kind}: {self.target}"
-
-    @property
-    def shared(self) -> bool:
-        """Whether everybody feels it, so that two of its sort at once would leave nothing to test."""
-        return self.target in (*SERVERS, "web", "worker")
-
-
 def all_of(stage: Stage, load: Load, dice: random.Random) -> list[Injection]:
     """Return every fault that can be done to this stage."""
     hand = _Hand(stage, load, dice)
-    return [*hand.signals(), *hand.wires(), *hand.stores(), *hand.tasks(), *hand.clocks(), *hand.engines()]
+    own = [*hand.signals(), *hand.wires(), *hand.stores(), *hand.tasks(), *hand.clocks(), *hand.engines()]
+    return [*own, *discord.all_of(stage, dice)]
 
 
 class _Hand:

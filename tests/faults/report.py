@@ -21,8 +21,8 @@ A run is good when every accepted prompt has exactly one outcome, every answered
 byte for byte, no slot, lease, channel, task or process is left behind, and nobody waits for ever.
 """
 SETTING: Final = (
-    "each with PostgreSQL, Valkey, S3, one node with llama.cpp and a small model, the other nodes with a paced stand-in, "
-    "and all of the load on the same cores."
+    "each with PostgreSQL, Valkey, S3, one node with llama.cpp and a small model, the others with a paced stand-in, one "
+    "of them with Discord (the sandbox) alone, and all of the load on the same cores."
 )
 HOW: Final = """\
 ## What each kind does
@@ -36,6 +36,7 @@ HOW: Final = """\
 | disk full | a limit on the size of files, which fails writes as a full disk does: PostgreSQL stops at its log, Valkey refuses to write |
 | tasks delivered twice (and out of order) | what nodes hold unacknowledged is put into the queue again; a second's outcomes are doubled and shuffled while the worker is stopped |
 | clock stepped | `time.time` of one process is ten minutes off, forwards or back; what asks the kernel in another way (`datetime.now`, PostgreSQL, Valkey) stays right |
+| discord | what the sandbox does when asked: the gateway drops, plays dead, forgets sessions, is away; posts fail or break off, done or not; events lost, late, twice, out of order; 429 for everybody; channels deleted by hand; somebody else says what a bot said |
 | engine ... | the stand-in of llama-server crashes, aborts for lack of memory, hangs, answers garbage, ends a stream early, answers 500, reads a prompt for long with and without progress, each after a random token |
 
 A turn may fail: three attempts, then a reason and a Retry button. What may not happen is that it fails without a word,
@@ -59,7 +60,7 @@ def _runs(results: list[dict[str, Any]]) -> str:
         "",
         f"On {platform.system()} {platform.machine()}; {SETTING}",
         "",
-        "| seed | minutes | faults | turns | done | cancelled | failed, with a reason | longest wait | findings |",
+        "| seed | minutes | faults | turns | done | cancelled | failed, with a reason | middle and longest wait | findings |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in results:
@@ -67,7 +68,7 @@ def _runs(results: list[dict[str, Any]]) -> str:
         told = " | ".join(str(states.get(state, 0)) for state in ("done", "cancelled", "failed"))
         lines.append(
             f"| {one['seed']} | {one['seconds'] / 60:.1f} | {len(one['faults'])} | {one['turns']} | {told} "
-            f"| {one['slowest']:.0f} s | {len(one['findings']) or 'none'} |"
+            f"| {one['typical']:.1f} s, {one['slowest']:.0f} s | {len(one['findings']) or 'none'} |"
         )
     findings = [f"- seed {one['seed']}: {words}" for one in results for words in one["findings"]]
     return "\n".join([*lines, *(["", "Findings:", "", *findings] if findings else [])])

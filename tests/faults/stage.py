@@ -24,6 +24,8 @@ from tests.support.waiting import until_async
 
 CLOCK: Final = Path(__file__).parent / "clock"
 SERVERS: Final = ("postgres", "redis", "s3")
+BEGINNERS: Final = (*SERVERS, "sandbox")
+"""What begins before ours, and need not be started anew when the wires change."""
 URLS: Final = {"postgres": "DATABASE_URL", "redis": "REDIS_URL", "s3": "S3_ENDPOINT"}
 READY_SECONDS: Final = 150
 """The longest pause before an engine that was killed often is started again is a minute."""
@@ -96,20 +98,22 @@ class Stage:
             value = self.direct.values[URLS[name]]
             fresh[URLS[name]] = _with_port(value, await proxy.start())
         envfile.update(self.home.settings, fresh, "")
-        for name in self.nodes:
+        # The last one has Discord alone.
+        envfile.update(local_node.file(self.home, self.nodes[-1]), {"REDIS_URL": ""}, "")
+        for name in self.nodes[:-1]:
             proxy = self.proxies[local_node.process_name(name)] = Proxy(name, self.direct.redis_port, dice)
             file = local_node.file(self.home, name)
             address = _with_port(envfile.read(file)["REDIS_URL"], await proxy.start())
             envfile.update(file, {"REDIS_URL": address}, "")
         before = self.pids()
         for name, pid in before.items():
-            if name not in SERVERS and not name.startswith("llama.cpp"):
+            if name not in BEGINNERS and not name.startswith("llama.cpp"):
                 os.kill(pid, signal.SIGTERM)
         await until_async(lambda: asyncio.to_thread(self._ready, before), READY_SECONDS)
 
     def _ready(self, before: dict[str, int]) -> bool:
         now = self.pids()
-        if any(now.get(name) in (None, pid) for name, pid in before.items() if name not in SERVERS):
+        if any(now.get(name) in (None, pid) for name, pid in before.items() if name not in BEGINNERS):
             return False
         with self.redis as client:
             return all(client.hget(f"ml:node:{name}", "state") == b"ready" for name in self.nodes)
@@ -161,7 +165,7 @@ class Stage:
 
     async def whole_again(self) -> None:
         """Wait until every process runs, every node is ready and the page answers."""
-        wanted = {*SERVERS, "web", "worker", "beat", "flower", *map(local_node.process_name, self.nodes)}
+        wanted = {*BEGINNERS, "server-bot", "web", "worker", "beat", "flower", *map(local_node.process_name, self.nodes)}
         await until_async(lambda: asyncio.to_thread(self._whole, wanted), READY_SECONDS)
 
     def _whole(self, wanted: set[str]) -> bool:
