@@ -35,7 +35,7 @@ def _discord(node: Node, client: ClientSettings | None) -> DiscordDoor | None:
         return None
     settings = node.settings
     memory = home() / "run" / f"{settings.node}.discord.json"
-    return DiscordDoor(node, client, settings.node, settings.keys, memory)
+    return DiscordDoor(node, client, settings.node, node.keys, memory)
 
 
 def _alone(settings: NodeSettings, client: ClientSettings) -> None:

@@ -2,7 +2,8 @@
 
 from celery import shared_task
 
-from app.services import accounts, conversations
+from app.core.broker import enqueue
+from app.services import accounts, conversations, rotation
 from app.wire import names
 
 
@@ -16,3 +17,10 @@ def expire_logins() -> None:
 def forget_conversations() -> None:
     """Remove what came in by the API, once its time is over."""
     conversations.forget_old()
+
+
+@shared_task(name=names.RESEAL)
+def reseal() -> None:
+    """Seal anew what an older master key sealed, a moment at a time."""
+    if rotation.work():
+        enqueue(names.RESEAL)

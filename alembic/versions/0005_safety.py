@@ -1,12 +1,33 @@
 """Limits, audit and the keys' rotation."""
 
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from alembic import op
+
 revision = "0005"
 down_revision = "0004"
 
 
 def upgrade() -> None:
-    pass
+    op.create_table(
+        "key_rotations",
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("mark", sa.String(16), nullable=False),
+        sa.Column("phase", sa.String(16), nullable=False),
+        sa.Column("place", postgresql.JSONB(), nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=False),
+        sa.Column("done", sa.BigInteger(), nullable=False),
+        sa.Column("changed", sa.BigInteger(), nullable=False),
+        sa.Column("begun_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True)),
+        sa.Column("finished_at", sa.DateTime(timezone=True)),
+        sa.CheckConstraint(
+            "phase in ('learn', 'reseal', 'settle', 'check', 'done')", name=op.f("ck_key_rotations_phase")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_key_rotations")),
+    )
 
 
 def downgrade() -> None:
-    pass
+    op.drop_table("key_rotations")

@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     @property
     def ring(self) -> Ring:
         """The master key ring."""
-        return Ring.parse(self.keys.get_secret_value())
+        return _ring(self.keys.get_secret_value())
 
     @property
     def discord(self) -> bool:
@@ -142,6 +142,11 @@ def _roles(value: str) -> dict[int, str]:
             raise ValueError(f"{pair!r} is not ROLE-ID=admin or ROLE-ID=member; nobody becomes owner by a role in Discord")
         found[int(identity)] = role
     return found
+
+
+@cache
+def _ring(keys: str) -> Ring:
+    return Ring.parse(keys)
 
 
 @cache

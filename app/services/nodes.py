@@ -114,6 +114,7 @@ def hello(name: str, said: Mapping[str, Any]) -> str:
         "model": said.get("model") or "",
         "tokens_per_second": said.get("tokens_per_second") or "",
         "error": said.get("error") or "",
+        "keys": str(said.get("keys") or ""),
     }
     fields = [str(part) for pair in beat.items() for part in pair]
     before = _hello()(keys=[names.node_key(name)], args=[names.DISCORD_NODE_TTL_SECONDS, int(bool(said.get("broker", True))), *fields])

@@ -2,8 +2,10 @@
 
 import base64
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
+from hashlib import sha256
 from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -15,6 +17,8 @@ from app.wire.errors import EnvelopeForged, EnvelopeTooOld
 VERSION: Final = b"1"
 """First byte of every envelope; another one is refused, so that the format can change."""
 KEY_BYTES: Final = 32
+HAND_OVER_SECONDS: Final = 3600
+"""Newer keys that were sealed longer ago are refused: they are sent again for as long as a node lacks them."""
 CLOCK_SKEW_SECONDS: Final = 60
 """A message sealed this far in the future is still believed: clocks of homes differ."""
 
@@ -84,6 +88,14 @@ class Ring:
         """
         return VERSION + _fernet(self.keys[0]).encrypt(_pad(data, limit))
 
+    def reseal(self, envelope: bytes) -> bytes | None:
+        """Return what another of these keys sealed, sealed with the newest; None where that is so already."""
+        try:
+            Ring(self.keys[:1]).open(envelope)
+        except EnvelopeForged:
+            return self.seal(self.open(envelope))
+        return None
+
     def open(self, envelope: bytes, max_age: float | None = None, skew: float = CLOCK_SKEW_SECONDS) -> bytes:
         """Return what was sealed, or raise EnvelopeForged, or EnvelopeTooOld where it is over `max_age` seconds old.
 
@@ -126,9 +138,12 @@ class Ring:
         raise EnvelopeForged
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NodeKeys:
-    """The relay keys of one node: what it opens, and what it seals with; it opens nothing of any other node."""
+    """The relay keys of one node: what it opens, and what it seals with; it opens nothing of any other node.
+
+    A node holds one of these for as long as it runs, in all its doors, and `adopt`s newer ones into it.
+    """
 
     to_node: Ring
     from_node: Ring
@@ -149,3 +164,27 @@ class NodeKeys:
     def dump(self) -> str:
         """Return both rings as one line for the node's settings."""
         return f"{self.to_node.dump()};{self.from_node.dump()}"
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Name each pair of keys, newest first, without telling anything of it: how a node says which it holds."""
+        return tuple(sha256(b"meatlizard/mark" + key).hexdigest()[:12] for key in self.to_node.keys)
+
+    def led_by(self, marks: Collection[str]) -> "NodeKeys":
+        """Return the same keys, the newest of those that are named in `marks` first: what is sealed then opens there."""
+        first = next((place for place, mark in enumerate(self.marks) if mark in marks), 0)
+        order = [first, *(place for place in range(len(self.to_node.keys)) if place != first)]
+        to_node, from_node = self.to_node.keys, self.from_node.keys
+        return NodeKeys(Ring(tuple(to_node[at] for at in order)), Ring(tuple(from_node[at] for at in order)))
+
+    def hand_over(self, newer: "NodeKeys") -> str:
+        """Return `newer` sealed with these, for the node that holds these."""
+        return self.to_node.derive("keys").seal(newer.dump().encode()).decode()
+
+    def adopt(self, envelope: str) -> None:
+        """Take over what `hand_over` sealed; raise EnvelopeError where it was not sealed for this node, or long ago."""
+        try:
+            newer = NodeKeys.parse(self.to_node.derive("keys").open(envelope.encode(), HAND_OVER_SECONDS).decode())
+        except (ValueError, UnicodeDecodeError) as error:
+            raise EnvelopeForged from error
+        self.to_node, self.from_node = newer.to_node, newer.from_node

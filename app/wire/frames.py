@@ -46,6 +46,8 @@ class FrameKind(IntEnum):
     """The turn's outcome is in PostgreSQL: nothing is left to do."""
     MIRROR = 7
     """The record of a turn that went by the queue lane; no node acts on it."""
+    KEYS = 8
+    """Newer relay keys, sealed once more under those that the node has."""
 
     HELLO = 64
     """What the node is: models, slots, health, as JSON."""

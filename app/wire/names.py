@@ -30,6 +30,7 @@ UPLOAD_TRANSCRIPT: Final = "storage.upload_transcript"
 SWEEP_STORAGE: Final = "storage.sweep"
 EXPIRE_LOGINS: Final = "upkeep.expire_logins"
 FORGET_CONVERSATIONS: Final = "upkeep.forget_conversations"
+RESEAL: Final = "upkeep.reseal"
 
 QUEUE_OF: Final = {
     OPEN_SESSION: RELAY,
@@ -49,6 +50,7 @@ QUEUE_OF: Final = {
     SWEEP_STORAGE: STORAGE,
     EXPIRE_LOGINS: UPKEEP,
     FORGET_CONVERSATIONS: UPKEEP,
+    RESEAL: UPKEEP,
 }
 """The queue of each task that any process may send; `GENERATE` goes to the queue of its node."""
 

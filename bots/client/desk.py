@@ -60,6 +60,8 @@ class Desk:
                 self._speaker(channel).answer(Frame(FrameKind.PONG, at=frame.at))
             case FrameKind.DRAIN:
                 self._host.take_no_more()
+            case FrameKind.KEYS:
+                await self._host.adopt(frame.body.decode("ascii", "replace"))
             case _:
                 pass  # A mirror is the platform's own record.
 

@@ -92,6 +92,7 @@ class Herald:
                 "slots": health.slots,
                 "busy": health.busy,
                 "state": state or health.state,
+                "keys": " ".join(health.keys),
                 "tokens_per_second": health.tokens_per_second,
                 "memory": health.memory,
                 "restarts": health.restarts,

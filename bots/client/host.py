@@ -38,6 +38,10 @@ class Health(Protocol):
         """Resident bytes of the engine."""
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The marks of the relay keys it holds."""
+
+    @property
     def error(self) -> str:
         """What is wrong with the engine, in one line."""
 
@@ -59,6 +63,9 @@ class Host(Protocol):
 
     def health(self) -> Health:
         """Return how the node is."""
+
+    async def adopt(self, envelope: str) -> None:
+        """Take over newer relay keys, where they were sealed for this node."""
 
     def take_no_more(self) -> None:
         """Finish what is at work, and say that nothing new is wanted."""

@@ -74,12 +74,13 @@ async def post_prompt(bot: ServerBot, turn: str, attempt: int, node: str, sessio
 async def post_control(
     bot: ServerBot, kind: str, node: str, session: str | None = None, turn: str = NOTHING, attempt: int = 0, at: int = 0
 ) -> None:
-    """Tell a node something: stop, resend or closed of a turn, or drain or ping."""
+    """Tell a node something: stop, resend or closed of a turn, or drain, ping or keys."""
     peer = bot.bot_of(node)
     if peer is None:
         log.error("node.unknown", node=node, hint=NO_BOT)
         return
-    frame = Frame(FrameKind[kind.upper()], turn, attempt, at)
+    body = (await asyncio.to_thread(keys.hand_over, node)).encode() if kind == "keys" else b""
+    frame = Frame(FrameKind[kind.upper()], turn, attempt, at, body)
     try:
         if session is None:
             await bot.post(await bot.layout.control(node, peer), node, peer, frame, at)

@@ -52,7 +52,7 @@ def node() -> Node:
 @cache
 def door() -> QueueDoor:
     """Return its door to the broker."""
-    made = QueueDoor(node(), broker(), settings().keys, enqueue)
+    made = QueueDoor(node(), broker(), node().keys, enqueue)
     node().add(made)
     return made
 

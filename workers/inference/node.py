@@ -11,8 +11,10 @@ from typing import Any, Final, Protocol
 import structlog
 
 from app.stream.growing import GrowingReply
+from app.wire.errors import EnvelopeError
 from app.wire.jobs import Job, Outcome
 from app.wire.states import Verdict
+from workers.inference import keyring
 from workers.inference.attempt import Attempt
 from workers.inference.engine import Engine, EngineError
 from workers.inference.settings import NodeSettings
@@ -53,6 +55,8 @@ class Health:
     error: str
     broker: bool
     """Whether the queue lane is there: the broker takes its beats."""
+    keys: tuple[str, ...]
+    """The marks of the relay keys it holds, the one it seals with first."""
 
 
 class Node:
@@ -60,6 +64,8 @@ class Node:
 
     def __init__(self, settings: NodeSettings) -> None:
         self.settings: Final = settings
+        self.keys: Final = keyring.load(settings)
+        """The relay keys, one object for all doors."""
         self.engine: Final = Engine(settings.engine())
         self._doors: Final[list[Door]] = []
         self._attempts: Final[set[Attempt]] = set()
@@ -130,7 +136,21 @@ class Node:
             restarts=engine.restarts,
             error=engine.last_error or "",
             broker=self.broker,
+            keys=self.keys.marks,
         )
+
+    async def adopt(self, envelope: str) -> None:
+        """Take over newer relay keys, keep them for the next start, and say so; what is not for this node is dropped."""
+        before = self.keys.marks
+        try:
+            self.keys.adopt(envelope)
+        except EnvelopeError as error:
+            log.warning("keys.refused", error=str(error))
+            return
+        if self.keys.marks != before:
+            await asyncio.to_thread(keyring.keep, self.settings, self.keys)
+            log.info("keys.adopted", marks=" ".join(self.keys.marks))
+        await self._tell()
 
     def take_no_more(self) -> None:
         """Finish what is at work, and say that nothing new is wanted."""

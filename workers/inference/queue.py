@@ -157,9 +157,11 @@ class QueueDoor:
                 message = await listener.get()
                 if message == LOST:
                     continue  # The next flush of each reply hears of it anyway.
-                command, _, turn = message.decode(errors="replace").partition(" ")
-                if command == "stop" and turn in self._replies:
-                    self._replies[turn].hear(Verdict.STOP)
+                command, _, word = message.decode(errors="replace").partition(" ")
+                if command == "stop" and word in self._replies:
+                    self._replies[word].hear(Verdict.STOP)
+                elif command == "keys":
+                    await self._node.adopt(word)
 
     async def _beat(self) -> None:
         while True:
@@ -171,6 +173,7 @@ class QueueDoor:
         health = self._node.health()
         beat: dict[Any, Any] = {
             "state": health.state,
+            "keys": " ".join(health.keys),
             "slots": health.slots,
             "lane": Lane.QUEUE.value,
             "model": health.model,
