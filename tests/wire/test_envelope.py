@@ -155,3 +155,35 @@ def test_node_keys_travel_as_one_line_and_open_nothing_else() -> None:
     for bad in ("", "one", ";", NODE.dump().split(";")[0]):
         with pytest.raises(ValueError):
             NodeKeys.parse(bad)
+
+
+def test_newer_keys_are_handed_over_under_those_a_node_has() -> None:
+    older, newer = fresh(), fresh()
+    held = NodeKeys.of(older, "home")
+    both = NodeKeys.of(Ring((*newer.keys, *older.keys)), "home")
+    assert set(held.marks) < set(both.marks)
+    assert both.led_by(held.marks).marks[0] == held.marks[0]
+    assert both.led_by(()) == both.led_by(both.marks) == both
+    handed = both.led_by(held.marks).hand_over(both)
+    for stranger in (NodeKeys.of(older, "home-2"), NodeKeys.of(newer, "home")):
+        before = stranger.dump()
+        with pytest.raises(EnvelopeForged):
+            stranger.adopt(handed)
+        assert stranger.dump() == before
+    held.adopt(handed)
+    assert held == both
+    for junk in ("", "x", held.to_node.seal(b"keys").decode(), held.to_node.derive("keys").seal(b"junk").decode()):
+        with pytest.raises(EnvelopeForged):
+            held.adopt(junk)
+    assert held == both
+
+
+def test_resealing_changes_only_what_an_older_key_sealed() -> None:
+    older, newer = fresh(), fresh()
+    ring = Ring((*newer.keys, *older.keys))
+    anew = ring.reseal(older.seal(b"words"))
+    assert anew is not None
+    assert newer.open(anew) == b"words"
+    assert ring.reseal(anew) is None
+    with pytest.raises(EnvelopeForged):
+        ring.reseal(fresh().seal(b"x"))
