@@ -65,6 +65,7 @@ class Panel:
 PANELS: Final = (
     Panel("/account", "Account", Right.OWN_ACCOUNT, "You"),
     Panel("/archive", "Archive", Right.CHAT, "You"),
+    Panel("/admin/audit", "Audit", Right.SEE_AUDIT),
 )
 """In the order in which the list shows them."""
 
