@@ -49,6 +49,7 @@ def upgrade() -> None:
     sa.Column('turn_id', sa.Uuid(), nullable=True),
     sa.Column('channel_id', sa.BigInteger(), nullable=False),
     sa.Column('messages', postgresql.ARRAY(sa.BigInteger()), nullable=False),
+    sa.Column('quoted', sa.Boolean(), nullable=False),
     sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
     sa.ForeignKeyConstraint(['turn_id'], ['turns.id'], name=op.f('fk_discord_answers_turn_id'), ondelete='CASCADE'),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_discord_answers'))

@@ -29,13 +29,14 @@ class Answer:
     """None where the prompt never came to be kept."""
     session: str = ""
     prompt: str = ""
+    """What is shown above the reply; empty where it stands in a message of its own."""
     lost: bool = False
     """Whether it is too long ago that the prompt was to be kept."""
 
 
-def begin(answer: str, channel: int, message: int) -> None:
+def begin(answer: str, channel: int, message: int, *, quoted: bool = True) -> None:
     """Keep where a reply is going to be shown, before its prompt is; twice does no harm."""
-    row = insert(DiscordAnswer).values(id=UUID(answer), channel_id=channel, messages=[message])
+    row = insert(DiscordAnswer).values(id=UUID(answer), channel_id=channel, messages=[message], quoted=quoted)
     with transaction() as tx:
         tx.execute(row.on_conflict_do_nothing())
 
@@ -81,5 +82,5 @@ def _shown(row: DiscordAnswer, turn: Turn | None, prompt: Message | None) -> Ans
         lost = now() - row.created_at > LOST_AFTER
         return Answer(str(row.id), row.channel_id, list(row.messages), lost=lost)
     session = str(turn.session_id)
-    words = keys.rest(session).open(prompt.body).decode()
+    words = keys.rest(session).open(prompt.body).decode() if row.quoted else ""
     return Answer(str(row.id), row.channel_id, list(row.messages), str(turn.id), session, words)

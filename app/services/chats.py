@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.db import transaction
@@ -42,10 +42,20 @@ def leave(channel: int, discord_id: int) -> None:
         tx.execute(here)
 
 
-def threads() -> set[int]:
-    """Return the threads of `/chat`: what is said elsewhere is not looked at."""
+def threads() -> list[int]:
+    """Return the threads of `/chat`."""
     with transaction() as tx:
-        return set(tx.scalars(select(DiscordChat.channel_id).where(DiscordChat.thread)))
+        return list(tx.scalars(select(DiscordChat.channel_id).where(DiscordChat.thread)))
+
+
+def handled(channel: int, message: int | None = None) -> int:
+    """Return the newest message of a thread that was taken in, after noting that this one was, where one is named."""
+    with transaction() as tx:
+        here = (DiscordChat.channel_id == channel, DiscordChat.thread)
+        if message is not None:
+            newest = func.greatest(DiscordChat.handled_id, message)
+            tx.execute(update(DiscordChat).where(*here).values(handled_id=newest))
+        return tx.scalar(select(func.max(DiscordChat.handled_id)).where(*here)) or 0
 
 
 def in_thread(channel: int, discord_id: int) -> bool:
@@ -77,3 +87,18 @@ def begun_in_discord(ids: list[str]) -> set[str]:
     with transaction() as tx:
         query = select(Session.id).where(Session.id.in_([UUID(one) for one in ids]), door == Door.DISCORD.value)
         return {str(one) for one in tx.scalars(query)}
+
+
+def begun(session: str) -> str:
+    """Return when a session was begun, as day and time in UTC."""
+    with transaction() as tx:
+        found = tx.get(Session, UUID(session))
+        return f"{found.created_at:%d %b %Y, %H:%M} UTC" if found else "deleted"
+
+
+def last(user: str) -> str | None:
+    """Return the session in which a person last asked something in Discord; None for none."""
+    query = select(Turn.session_id).where(Turn.user_id == UUID(user), Turn.door == Door.DISCORD.value)
+    with transaction() as tx:
+        found = tx.scalar(query.order_by(Turn.id.desc()).limit(1))
+        return str(found) if found else None

@@ -20,6 +20,7 @@ from app.wire.errors import MeatLizardError
 from app.wire.frames import Frame, parse_content
 from bots.server.commands.offered import offer
 from bots.server.commands.people import People
+from bots.server.commands.threads import Threads
 from bots.server.frames import Refused, read
 from bots.server.inbox import AWAY, Inbox
 from bots.server.layout import Layout
@@ -68,6 +69,7 @@ class ServerBot(discord.Client):
         self.inbox: Final = Inbox(self, self._handle)
         self.replies: Final = Replies(self._redis, self._answer)
         self.people: Final = People(self, self._redis)
+        self.threads: Final = Threads(self, self.people)
         self.tree: Final = offer(self, self.people)
 
     @property
@@ -99,6 +101,7 @@ class ServerBot(discord.Client):
         """Say goodbye."""
         self._set_ready(False)
         self._round.cancel()
+        self.threads.close()
         await self.people.close()
         await super().close()
         await self._redis.aclose()
@@ -135,6 +138,10 @@ class ServerBot(discord.Client):
         self.inbox.mark_behind()
         await self._say_connected()
         await self._look_after()
+        try:
+            await self.threads.catch_up()
+        except MeatLizardError as error:
+            log.warning("threads.later", error=str(error))
 
     async def _say_connected(self) -> None:
         """Tell whoever looks at the stack that Discord is reached, for the next seconds."""
@@ -157,6 +164,8 @@ class ServerBot(discord.Client):
         found = parse_content(message.content)
         if message.author.id == self._me():
             self.inbox.skip(message)
+        elif isinstance(message.channel, discord.Thread):
+            await self.threads.heard(message)
         elif found is not None and found[0] == self._me() and not await self.inbox.take(message):
             await self._elsewhere(message)
 

@@ -60,6 +60,8 @@ class DiscordAnswer(Base):
     channel_id: Mapped[int] = mapped_column(BigInteger)
     messages: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     """The messages that show it, in their order."""
+    quoted: Mapped[bool] = mapped_column(default=True)
+    """Whether its prompt is shown above it: not where that stands there as a message of its own."""
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -32,7 +32,9 @@ class Face:
 
 
 def heading(prompt: str) -> str:
-    """Return a prompt as one quoted line, with nothing in it that Discord would format."""
+    """Return a prompt as one quoted line, with nothing in it that Discord would format; nothing for none."""
+    if not prompt:
+        return ""
     line = " ".join(prompt.split())
     line = line if len(line) <= QUOTED else line[: QUOTED - 1].rstrip() + "…"
     return f"> {escape_markdown(line)}\n"

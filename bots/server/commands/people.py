@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -10,16 +11,17 @@ import structlog
 from redis.asyncio import Redis
 
 from app.core import redis
-from app.services import answers, chats, links, sessions, turns
+from app.services import answers, chats, links, overview, sessions, turns
 from app.services.accounts import Person
 from app.services.answers import Answer
+from app.services.rights import Right, may
 from app.services.turns import Accepted
 from app.stream.hub import Hub
 from app.wire import names
-from app.wire.errors import Busy, MeatLizardError
+from app.wire.errors import Busy, MeatLizardError, NotAllowed, NotFound
 from app.wire.states import Door
 from bots.server.commands.errors import explained, refuse
-from bots.server.commands.face import ASKING, heading
+from bots.server.commands.face import ASKING, clip, heading
 from bots.server.commands.pace import Pace
 from bots.server.commands.showing import AWAY, Showing
 
@@ -55,11 +57,32 @@ class People:
         await self._stack.aclose()
         await self._subscriber.aclose()
 
-    async def asker(self, interaction: Interaction) -> Person:
+    async def asker(self, interaction: Interaction, right: Right = Right.CHAT) -> Person:
         """Return who uses a command or a button; raise NotAllowed where they may not."""
-        user = interaction.user
+        return await self.known(interaction.user, right)
+
+    async def known(self, user: discord.abc.User, right: Right = Right.CHAT) -> Person:
+        """Return who somebody in Discord is here; raise NotAllowed where they may not do that."""
         roles = [role.id for role in getattr(user, "roles", ())]
-        return await asyncio.to_thread(links.enter, user.id, user.name, roles)
+        person = await asyncio.to_thread(links.enter, user.id, user.name, roles)
+        if not may(person.role, right):
+            raise NotAllowed(f"Your role here, {person.role}, may not do this. Ask an administrator.")
+        return person
+
+    # Telling.
+
+    async def whisper(self, interaction: Interaction, say: Callable[[Person], str], right: Right = Right.CHAT) -> None:
+        """Tell whoever asks, and nobody else, what a function says that may take a while; errors are the tree's to tell."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        person = await self.asker(interaction, right)
+        text = await asyncio.to_thread(say, person)
+        await interaction.followup.send(clip(text), ephemeral=True, suppress_embeds=True)
+
+    async def whisper_anyone(self, interaction: Interaction, say: Callable[[], str]) -> None:
+        """Do the same for somebody who need not be known here yet."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        text = await asyncio.to_thread(say)
+        await interaction.followup.send(clip(text), ephemeral=True, suppress_embeds=True)
 
     # Asking.
 
@@ -81,29 +104,39 @@ class People:
         session = await asyncio.to_thread(chats.chosen, channel, user, person.id)
         if session is None:
             session = (await asyncio.to_thread(sessions.create, person.id)).id
-        return await self.submit(str(uuid5(ACT, str(interaction.id))), channel, message, person, session, prompt)
+        return await self._submit(str(uuid5(ACT, str(interaction.id))), channel, message, person, session, prompt)
 
-    async def submit(
-        self, identity: str, channel: int, message: int, person: Person, session: str, prompt: str
+    async def say(self, message: discord.Message, shown: int, words: str) -> asyncio.Task[None] | None:
+        """Answer what somebody said in their thread, in the message `shown`; the task ends when the reply is whole."""
+        identity, channel = str(uuid5(ACT, str(message.id))), message.channel.id
+        person = await self.known(message.author)
+        session = await asyncio.to_thread(chats.renew, channel, message.author.id, person.id)
+        accepted, answer = await self._submit(identity, channel, shown, person, session, words, quoted=False)
+        await self._begun(accepted, answer, None)
+        return self._showing.get(accepted.turn)
+
+    async def _submit(
+        self, identity: str, channel: int, message: int, person: Person, session: str, prompt: str, *, quoted: bool = True
     ) -> tuple[Accepted, Answer]:
         """Keep a prompt as the next turn of a session, and where its reply is shown."""
         tip = await asyncio.to_thread(_tip, session, person.id)
-        await asyncio.to_thread(answers.begin, identity, channel, message)
+        await asyncio.to_thread(answers.begin, identity, channel, message, quoted=quoted)
         accepted = await asyncio.to_thread(
             turns.submit, person.id, session, identity, prompt, tip, Door.DISCORD
         )
-        return accepted, await self._kept(identity, channel, message, session, accepted)
+        return accepted, await self._kept(identity, channel, message, session, accepted, quoted=quoted)
 
-    async def retry(self, interaction: Interaction, turn: str) -> None:
-        """Answer the prompt of a turn once more, in a new message."""
+    async def retry(self, interaction: Interaction, turn: str | None = None) -> None:
+        """Answer the prompt of a turn once more, in a new message; of one's last one where none is named."""
         identity = str(uuid5(ACT, str(interaction.id)))
         shown = await interaction.response.send_message(ASKING, suppress_embeds=True)
         channel, message = interaction.channel_id or 0, shown.message_id or 0
         try:
             person = await self.asker(interaction)
-            session = await asyncio.to_thread(turns.session_of, turn, person.id)
+            asked = turn if turn is not None else await asyncio.to_thread(_last, channel, interaction.user.id, person.id)
+            session = await asyncio.to_thread(turns.session_of, asked, person.id)
             await asyncio.to_thread(answers.begin, identity, channel, message)
-            accepted = await asyncio.to_thread(turns.retry, person.id, session, identity, turn, Door.DISCORD)
+            accepted = await asyncio.to_thread(turns.retry, person.id, session, identity, asked, Door.DISCORD)
             answer = await self._kept(identity, channel, message, session, accepted)
         except (MeatLizardError, *redis.ERRORS) as error:
             await asyncio.to_thread(answers.over, identity)
@@ -111,9 +144,11 @@ class People:
             return
         await self._begun(accepted, answer, interaction)
 
-    async def _kept(self, identity: str, channel: int, message: int, session: str, accepted: Accepted) -> Answer:
+    async def _kept(
+        self, identity: str, channel: int, message: int, session: str, accepted: Accepted, *, quoted: bool = True
+    ) -> Answer:
         await asyncio.to_thread(answers.submitted, identity, accepted.turn)
-        return Answer(identity, channel, [message], accepted.turn, session, accepted.text)
+        return Answer(identity, channel, [message], accepted.turn, session, accepted.text if quoted else "")
 
     async def _begun(self, accepted: Accepted, answer: Answer, interaction: Interaction | None) -> None:
         """Show a turn from here on, and let the session's open pages show it too."""
@@ -167,6 +202,13 @@ class People:
         with contextlib.suppress(discord.NotFound, discord.Forbidden):
             await channel.get_partial_message(answer.messages[0]).edit(content=LOST)
         await asyncio.to_thread(answers.over, answer.id)
+
+
+def _last(channel: int, discord_id: int, user: str) -> str:
+    session = chats.chosen(channel, discord_id, user)
+    if turn := overview.latest(user, session, Door.DISCORD):
+        return turn
+    raise NotFound("There is no prompt of yours to answer again. Begin with /ask.")
 
 
 def _tip(session: str, user: str) -> str | None:

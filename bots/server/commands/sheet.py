@@ -83,7 +83,7 @@ class Sheet:
                     raise
                 self._interaction = None
         await self._channel.get_partial_message(self.messages[index]).edit(
-            content=face.content, view=view, allowed_mentions=discord.AllowedMentions.none(), suppress=True
+            content=face.content, view=view, allowed_mentions=discord.AllowedMentions.none()
         )
 
     async def _add(self, index: int, face: Face, view: discord.ui.View | None) -> int:
