@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from app.core.config import home, settings
-from app.services import accounts
+from app.services import accounts, tokens
 from app.wire.errors import MeatLizardError, Unavailable
 from app.wire.states import Door, TurnState
 
@@ -73,7 +73,7 @@ def own_token() -> str:
     owner = next((user.name for user in accounts.users() if user.role == "owner" and not user.disabled_at), None)
     if owner is None:
         raise Unavailable("There is no account yet; run `meatlizard up` first.")
-    token = accounts.new_token(owner, "command line", True, "cli", Door.CLI)
+    token = tokens.new(owner, "command line", tokens.DEFAULT, None, "cli", Door.CLI, unlimited=True)
     _write_private(path, token)
     return token
 

@@ -18,7 +18,7 @@ from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import ApiToken, Login, User, new_id, now
 from app.services import audit
-from app.services.rights import Right, may
+from app.services.rights import Right, may, opened
 from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door
 
@@ -40,6 +40,8 @@ class Person:
     unlimited: bool = False
     login: str = ""
     """The login they hold; empty where they came with a token."""
+    scopes: frozenset[str] | None = None
+    """What the token they came with opens; None where they came with a login."""
 
     @property
     def guest(self) -> bool:
@@ -52,8 +54,8 @@ class Person:
         return self.role in ("owner", "admin")
 
     def may(self, right: Right) -> bool:
-        """Say whether they have a right."""
-        return may(self.role, right)
+        """Say whether they have a right, and came with something that opens it."""
+        return may(self.role, right) and (self.scopes is None or opened(self.scopes, right))
 
 
 @cache
@@ -228,35 +230,3 @@ def expire_logins() -> int:
     """Remove the logins whose time is over; return how many."""
     with transaction() as tx:
         return len(tx.execute(delete(Login).where(Login.expires_at <= now()).returning(Login.id)).all())
-
-
-def new_token(name: str, label: str, unlimited: bool, actor: str, door: Door) -> str:
-    """Return a new token for programs, acting as the user `name`; it is shown this once and kept as a hash."""
-    token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    with transaction() as tx:
-        user = _named(tx, name)
-        if user is None:
-            raise NotFound(f"There is no user {name!r}; `meatlizard user list` shows who there is.")
-        if user.disabled_at:
-            raise NotAllowed(f"{user.name} is shut out; `meatlizard user enable {user.name}` lets them in again.")
-        tx.add(ApiToken(user_id=user.id, name=label[:64], token_hash=_hash(token), unlimited=unlimited))
-        audit.record(tx, actor, door, "token.new", user.name, label=label[:64], unlimited=unlimited)
-    return token
-
-
-def by_token(token: str) -> Person:
-    """Return who acts with a token; raise NotSignedIn where it does not stand, or no longer."""
-    with transaction() as tx:
-        row = tx.execute(
-            select(User, ApiToken.unlimited)
-            .join(ApiToken, ApiToken.user_id == User.id)
-            .where(
-                ApiToken.token_hash == _hash(token),
-                ApiToken.revoked_at.is_(None),
-                ApiToken.expires_at.is_(None) | (ApiToken.expires_at > now()),
-                User.disabled_at.is_(None),
-            )
-        ).first()
-    if row is None:
-        raise NotSignedIn("This token is not known, has run out or was revoked. Make one with `meatlizard token new`.")
-    return Person(str(row.User.id), row.User.name, row.User.role, unlimited=row.unlimited)

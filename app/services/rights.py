@@ -68,6 +68,18 @@ RIGHTS: Final[dict[Rank, frozenset[Right]]] = {
 }
 """Each role has all that the one below it has, and more."""
 
+SCOPES: Final[dict[str, frozenset[Right]]] = {
+    "chat": frozenset({Right.CHAT, Right.SEE_NODES}),
+    "read": frozenset({Right.SEE_NODES, Right.SEE_METRICS, Right.SEE_TASKS, Right.SEE_AUDIT}),
+    "admin": frozenset(Right),
+}
+"""What a token for programs opens at most; never more than its owner's role has."""
+
+
+def opened(scopes: frozenset[str], right: Right) -> bool:
+    """Say whether a token with these scopes opens a right."""
+    return any(right in SCOPES[scope] for scope in scopes if scope in SCOPES)
+
 
 def may(role: str, right: Right) -> bool:
     """Say whether somebody of that role has a right; an unknown role has none."""

@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from app.core.config import settings
-from app.services import accounts
+from app.services import accounts, tokens
 from app.services.accounts import Person
 from app.services.rights import Right
 from app.web.security import LOOPBACK, secure
@@ -49,7 +49,7 @@ async def person(connection: HTTPConnection) -> Person:
     """Return who is at the door; raise NotSignedIn where nobody known is."""
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token:
-        return await asyncio.to_thread(accounts.by_token, token.strip())
+        return await asyncio.to_thread(tokens.holder, token.strip())
     cookie = connection.cookies.get(cookie_name())
     if not cookie:
         raise NotSignedIn
@@ -61,10 +61,6 @@ def may_be_guest(connection: HTTPConnection) -> bool:
     forwarded = any(name in connection.headers for name in PROXY_HEADERS)
     local = connection.client is not None and connection.client.host in LOOPBACK
     return settings().guests == "loopback" and local and not forwarded
-
-
-Known = Annotated[Person, Depends(person)]
-"""A route with this argument answers only to people who are signed in."""
 
 
 @cache
@@ -82,3 +78,7 @@ def needs(right: Right) -> Any:
 
     entitled.right = right  # type: ignore[attr-defined]  # How the test of all routes finds out what each one needs.
     return Depends(entitled)
+
+
+Known = Annotated[Person, needs(Right.CHAT)]
+"""A route with this argument answers to everyone who is signed in, and to programs whose token is for chatting."""

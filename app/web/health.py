@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -12,7 +12,9 @@ from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.services import nodes, queue
-from app.web.deps import Known
+from app.services.accounts import Person
+from app.services.rights import Right
+from app.web.deps import needs
 from app.wire.errors import MeatLizardError
 
 router = APIRouter(tags=["health"])
@@ -45,7 +47,7 @@ async def health() -> JSONResponse:
 
 
 @router.get("/api/state")
-async def state(_: Known) -> dict[str, Any]:
+async def state(_: Annotated[Person, needs(Right.SEE_NODES)]) -> dict[str, Any]:
     """Return the nodes and how many turns wait."""
     listed = await asyncio.to_thread(nodes.listed)
     waiting = await asyncio.to_thread(queue.waiting)

@@ -14,12 +14,38 @@ from starlette.exceptions import HTTPException
 
 from app.core import redis
 from app.stream.hub import Hub
-from app.web import account, accounts, archive, audit, health, openai_chat, openai_models, pages, sessions, socket
+from app.web import (
+    account,
+    accounts,
+    archive,
+    audit,
+    health,
+    openai_chat,
+    openai_models,
+    pages,
+    sessions,
+    socket,
+    tokens,
+)
 from app.web.openai_errors import BadField
 from app.web.security import HEADERS, Guard, refusal
 from app.wire.errors import BadInput, MeatLizardError, NotFound, NotSignedIn, Unavailable
 
 log = structlog.get_logger(__name__)
+MODULES = (
+    pages,
+    account,
+    accounts,
+    archive,
+    audit,
+    sessions,
+    health,
+    socket,
+    openai_models,
+    openai_chat,
+    tokens,
+)
+"""What has routes; each router is asked in this order."""
 HTTP_ERRORS = {
     400: BadInput("The body of this request could not be read: send JSON."),
     404: NotFound("There is no such page."),
@@ -81,7 +107,7 @@ async def _unexpected(request: Request, error: Any) -> JSONResponse:
 def create() -> FastAPI:
     """Return the application."""
     app = FastAPI(title="MeatLizard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for module in (pages, account, accounts, archive, audit, sessions, health, socket, openai_models, openai_chat):
+    for module in MODULES:
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_exception_handler(MeatLizardError, _own_error)

@@ -5,8 +5,10 @@ from typing import Annotated, Any, Final
 from fastapi import Depends, Request
 
 from app.services.accounts import Person
+from app.services.rights import Right
 from app.web.deps import person
 from app.web.openai_answers import ErrorAnswer
+from app.web.openai_errors import ScopeMissing
 from app.wire.errors import NotSignedIn
 
 NO_TOKEN: Final = "Send a token: `Authorization: Bearer ml-…`. Make one with `meatlizard token new`."
@@ -23,7 +25,8 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 """What any route of the API may answer beside its own."""
 
 
-async def _holder(request: Request) -> Person:
+async def holder(request: Request) -> Person:
+    """Return who a program acts for; raise NotSignedIn where it brings no token that stands."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         # A cookie would let other sites' pages spend a person's turns, were they ever let in by CORS.
@@ -31,5 +34,16 @@ async def _holder(request: Request) -> Person:
     return await person(request)
 
 
-Reader = Annotated[Person, Depends(_holder)]
-Talker = Annotated[Person, Depends(_holder)]
+def _opening(right: Right, scope: str) -> Any:
+    async def entitled(request: Request) -> Person:
+        who = await holder(request)
+        if not who.may(right):
+            raise ScopeMissing(scope)
+        return who
+
+    entitled.right = right  # type: ignore[attr-defined]  # As `app.web.deps.needs` marks its own.
+    return Depends(entitled)
+
+
+Reader = Annotated[Person, _opening(Right.SEE_NODES, "read")]
+Talker = Annotated[Person, _opening(Right.CHAT, "chat")]

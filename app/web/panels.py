@@ -66,6 +66,7 @@ PANELS: Final = (
     Panel("/account", "Account", Right.OWN_ACCOUNT, "You"),
     Panel("/archive", "Archive", Right.CHAT, "You"),
     Panel("/admin/audit", "Audit", Right.SEE_AUDIT),
+    Panel("/tokens", "Tokens", Right.MANAGE_TOKENS, "You"),
 )
 """In the order in which the list shows them."""
 

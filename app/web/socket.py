@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from app.core import redis
 from app.services import sessions, turns
 from app.services.accounts import Person
+from app.services.rights import Right
 from app.services.turns import Accepted
 from app.stream.hub import LOST, Hub
 from app.web import messages
@@ -213,6 +214,8 @@ async def chat(socket: WebSocket, session: str) -> None:
     await socket.accept()
     try:
         who = await person(socket)
+        if not who.may(Right.CHAT):
+            raise NotSignedIn("This token is not for chatting: make one with the scope `chat`.")
         await asyncio.to_thread(sessions.check, session, who.id)
     except NotSignedIn as error:
         await socket.close(SIGN_IN_AGAIN, str(error)[:120])

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import ApiToken, AuditRecord, Login, now
-from app.services import accounts, audit
+from app.services import accounts, audit, tokens
 from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door
 from tests.support.people import Member
@@ -89,11 +89,11 @@ def test_whatever_is_wrong_the_words_are_the_same(servers: Servers) -> None:
 def test_a_disabled_account_is_out_at_once(servers: Servers) -> None:
     add()
     login = accounts.sign_in("grace", PASSWORD, "", "")
-    token = accounts.new_token("grace", "", False, "test", Door.CLI)
+    token = tokens.new("grace", "", tokens.DEFAULT, None, "test", Door.CLI, unlimited=False)
     accounts.disable("grace", "test", Door.CLI)
     for use in (
         lambda: accounts.by_login(login),
-        lambda: accounts.by_token(token),
+        lambda: tokens.holder(token),
         lambda: accounts.sign_in("grace", PASSWORD, "", ""),
     ):
         with pytest.raises(NotSignedIn):
@@ -117,27 +117,27 @@ def test_a_login_lasts_as_long_as_the_setting_says(ada: Member) -> None:
 
 @pytest.mark.parametrize("change", [{"revoked_at": "now"}, {"expires_at": "past"}])
 def test_a_token_that_ended_opens_nothing(ada: Member, change: dict[str, str]) -> None:
-    assert accounts.by_token(ada.token).id == ada.id
+    assert tokens.holder(ada.token).id == ada.id
     with transaction() as tx:
         tx.execute(update(ApiToken).values({key: now() - timedelta(seconds=1) for key in change}))
     with pytest.raises(NotSignedIn):
-        accounts.by_token(ada.token)
+        tokens.holder(ada.token)
 
 
 def test_a_login_is_no_token_and_a_token_no_login(ada: Member) -> None:
-    for use in (lambda: accounts.by_token(ada.login), lambda: accounts.by_login(ada.token), lambda: accounts.by_login("")):
+    for use in (lambda: tokens.holder(ada.login), lambda: accounts.by_login(ada.token), lambda: accounts.by_login("")):
         with pytest.raises(NotSignedIn):
             use()
 
 
 def test_tokens_are_for_somebody_there_is(servers: Servers) -> None:
     with pytest.raises(NotFound, match="user list"):
-        accounts.new_token("nobody", "", True, "test", Door.CLI)
+        tokens.new("nobody", "", tokens.DEFAULT, None, "test", Door.CLI, unlimited=True)
 
 
 def test_roles_change_to_what_there_is(ada: Member) -> None:
     accounts.set_role("ada", "admin", "test", Door.CLI)
-    assert accounts.by_token(ada.token).admin
+    assert tokens.holder(ada.token).admin
     with pytest.raises(BadInput):
         accounts.set_role("ada", "king", "test", Door.CLI)
     with pytest.raises(NotFound):
@@ -211,7 +211,7 @@ def test_what_is_rolled_back_leaves_no_hole(servers: Servers) -> None:
 
 def test_acts_are_in_the_trail_without_secrets(servers: Servers) -> None:
     add()
-    token = accounts.new_token("grace", "label", True, "test", Door.CLI)
+    token = tokens.new("grace", "label", tokens.DEFAULT, None, "test", Door.CLI, unlimited=True)
     accounts.sign_in("grace", PASSWORD, "", "10.0.0.1")
     with pytest.raises(NotSignedIn):
         accounts.sign_in("grace", "wrong password", "", "10.0.0.2")
@@ -261,4 +261,4 @@ def test_no_token_for_somebody_who_is_shut_out(servers: Servers) -> None:
     accounts.add("carol", "a long password", "member", "test", Door.CLI)
     accounts.disable("carol", "test", Door.CLI)
     with pytest.raises(NotAllowed, match="user enable carol"):
-        accounts.new_token("carol", "", False, "test", Door.CLI)
+        tokens.new("carol", "", tokens.DEFAULT, None, "test", Door.CLI, unlimited=False)

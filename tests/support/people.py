@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import uuid4
 
-from app.services import accounts, sessions, turns
+from app.services import accounts, sessions, tokens, turns
 from app.services.turns import Accepted
 from app.wire.states import Door
 
@@ -27,7 +27,7 @@ class Member:
 def member(name: str = "ada") -> Member:
     """Make one; the login is a guest's that was given to the account, since a password costs a tenth of a second."""
     identity = accounts.add(name, None, "member", "test", Door.CLI)
-    token = accounts.new_token(name, "", False, "test", Door.CLI)
+    token = tokens.new(name, "", tokens.DEFAULT, None, "test", Door.CLI)
     with accounts.transaction() as tx:
         login = accounts._login(tx, accounts.UUID(identity), "tests", "127.0.0.1")
     return Member(identity, name, token, login)

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from app.core.config import settings
-from app.services import accounts
+from app.services import accounts, tokens
 from app.web import deps, main
 from app.web.security import BODY_BYTES, HEADERS
 from app.wire.states import Door
@@ -103,6 +103,7 @@ OTHERS: list[tuple[str, str, Any]] = [
     ("PATCH", "/api/sessions/{session}", {"title": "Mine"}),
     ("DELETE", "/api/sessions/{session}", None),
     ("POST", "/api/turns/{turn}/stop", None),
+    ("DELETE", "/api/tokens/{token}", None),
 ]
 
 
@@ -117,9 +118,10 @@ async def test_what_is_anothers_is_not_found(
 ) -> None:
     session = ada.session()
     turn = ada.ask(session).turn
+    kept = tokens.listed(ada.id)[0].id
     async with site.browser(bob) as browser:
         for ids in ((session, turn), (str(uuid4()), str(uuid4())), ("nonsense", "nonsense"), ("%00", "%00")):
-            address = path.replace("{session}", ids[0]).replace("{turn}", ids[1])
+            address = path.replace("{session}", ids[0]).replace("{turn}", ids[1]).replace("{token}", kept)
             await refused(await browser.request(method, address, json=body), 404, "not_found")
     async with site.browser(ada) as browser:
         shown = (await browser.get(f"/api/sessions/{session}")).json()
