@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app.commands import audit, keys, token, transcript, user
+from app.commands import audit, keys, token, trace, transcript, user
 from app.commands.home import Home
 from app.wire.errors import MeatLizardError
 
@@ -21,6 +21,7 @@ app.add_typer(token.app, name="token")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 app.add_typer(transcript.app, name="transcript")
+app.command()(trace.trace)
 
 
 @app.command()

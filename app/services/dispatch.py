@@ -8,14 +8,14 @@ from uuid import UUID
 import structlog
 from sqlalchemy import update
 
-from app.core import keys, redis
+from app.core import clock, keys, redis
 from app.core.broker import enqueue, enqueue_job
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Turn, now
 from app.services import events, queue, replay, sessions, wishes
 from app.services.queue import Lease
-from app.wire import names
+from app.wire import hops, names
 from app.wire.errors import MeatLizardError
 from app.wire.jobs import Job
 from app.wire.states import Lane, Role, TurnState
@@ -81,7 +81,8 @@ def _send(lease: Lease) -> bool:
             "max_tokens": settings().max_tokens,
             **wishes.of(turn),
         }
-    job = Job(lease.turn, lease.attempt, lease.session, messages, sampling, prefix, lease.at_ms)
+    stamps = {hops.LEASED: float(lease.at_ms), hops.DISPATCHED: clock.now_ms()}
+    job = Job(lease.turn, lease.attempt, lease.session, messages, sampling, prefix, lease.at_ms, stamps)
     envelope = job.seal(keys.node(lease.node))
     if lease.lane == Lane.DISCORD:
         words = (lease.turn, lease.attempt, lease.node, lease.session)

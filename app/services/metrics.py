@@ -106,7 +106,8 @@ def _keep(table: type[Metric | Sample], rows: list[dict[str, Any]], mark: str) -
 def _add_hops(rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
-    hops = text("coalesce(turns.hops, '{}'::jsonb) || cast(:more as jsonb)")
+    # What stands there already was stamped first.
+    hops = text("cast(:more as jsonb) || coalesce(turns.hops, '{}'::jsonb)")
     query = update(Turn).where(Turn.id == bindparam("turn_id")).values(hops=hops)
     with transaction() as tx:
         tx.connection().execute(

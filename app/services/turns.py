@@ -1,7 +1,7 @@
 """A turn's life: submitted, tried again, stopped, and ended in exactly one way."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -10,13 +10,13 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as Transaction
 
-from app.core import keys, redis
+from app.core import clock, keys, redis
 from app.core.broker import ask_relay
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn, new_id, now
 from app.services import dispatch, events, markdown, metrics, queue, replay, sessions, wishes
-from app.wire import names
+from app.wire import hops, names
 from app.wire.errors import BadInput, Busy, EnvelopeForged, MeatLizardError, NotFound, PromptTooLong
 from app.wire.jobs import Outcome
 from app.wire.states import Door, EventKind, Lane, Role, TurnState
@@ -221,6 +221,7 @@ def press_stop(row: Turn) -> None:
 
 def finish(turn: str, attempt: int, node: str, envelope: str) -> bool:
     """Take in an attempt's outcome; twice changes nothing, and an older attempt's is dropped. Say whether it counted."""
+    came = clock.now_ms()
     with transaction() as tx:
         row = tx.get(Turn, UUID(turn))
         if row is None:  # Deleted with its session while the node was writing.
@@ -230,6 +231,7 @@ def finish(turn: str, attempt: int, node: str, envelope: str) -> bool:
             raise EnvelopeForged  # A node that can seal as itself, but was not the one that was asked.
         session = str(row.session_id)
     outcome = Outcome.open(envelope, keys.node(node), session, turn, attempt)
+    outcome = replace(outcome, hops={**outcome.hops, hops.FINISHING: came})
     if outcome.state == TurnState.FAILED and outcome.retriable and again(turn, attempt, outcome.reason or LOST_REASON):
         return True
     return end(turn, attempt, outcome)
@@ -297,6 +299,7 @@ def _write(tx: Transaction, row: Turn, state: TurnState, outcome: Outcome) -> No
         row.reply_id = reply.id
     row.state, row.finished_at = state.value, now()
     row.model, row.left_out = outcome.model, outcome.left_out
+    row.hops = {**(row.hops or {}), **outcome.hops, hops.ENDED: clock.now_ms()}
     row.prompt_tokens, row.completion_tokens = outcome.prompt_tokens, outcome.completion_tokens
     row.tokens_per_second, row.finish_reason = outcome.tokens_per_second, outcome.finish_reason
     if state is TurnState.FAILED:

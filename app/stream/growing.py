@@ -1,6 +1,8 @@
 """A reply of one attempt while it grows, and what has been said of it; each lane adds how it goes out."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Final
 
 from app.wire.states import Verdict
@@ -9,7 +11,10 @@ from app.wire.states import Verdict
 class GrowingReply:
     """What an attempt writes into, whichever lane carries it."""
 
-    def __init__(self, turn: str, attempt: int, prefix: str) -> None:
+    def __init__(self, turn: str, attempt: int, prefix: str, clock: Callable[[], float] = time.time) -> None:
+        self._clock: Final = clock
+        self.hops: Final[dict[str, float]] = {}
+        """When it came by where, in milliseconds of the platform's clock as this machine knows it."""
         self.turn: Final = turn
         self.attempt: Final = attempt
         self.prefix: Final = prefix
@@ -22,6 +27,10 @@ class GrowingReply:
         self.begun = False
         """Whether any text of this attempt has been written."""
         self._parts: Final = [prefix] if prefix else []
+
+    def stamp(self, hop: str) -> None:
+        """Note that it has come this far; the first time counts."""
+        self.hops.setdefault(hop, round(self._clock() * 1000, 1))
 
     @property
     def text(self) -> str:

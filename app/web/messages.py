@@ -66,13 +66,24 @@ class Resume(_Strict):
     at: int = Field(0, ge=0, le=1 << 40)
 
 
+class Shown(_Strict):
+    """Say when a turn was sent, accepted, first seen and seen whole, in milliseconds since 1970 of the page's own clock."""
+
+    type: Literal["shown"]
+    turn: Identity
+    sent: float
+    accepted: float
+    painted: float | None = None
+    shown: float
+
+
 class Ping(_Strict):
     """Ask whether anyone is there."""
 
     type: Literal["ping"]
 
 
-Message = Prompt | Retry | Stop | Resume | Ping
+Message = Prompt | Retry | Stop | Resume | Shown | Ping
 _ADAPTER: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="type")])
 
 

@@ -16,7 +16,7 @@ from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
-from app.core import redis
+from app.core import clock, redis
 from app.services import sessions, turns
 from app.services.accounts import Person
 from app.services.rights import Right
@@ -24,6 +24,7 @@ from app.services.turns import Accepted
 from app.stream.hub import LOST, Hub
 from app.web import messages
 from app.web.deps import person
+from app.web.stamps import Stamp, Stamps, unstamped
 from app.web.watch import Watch
 from app.wire import names
 from app.wire.errors import Busy, MeatLizardError, NotFound, NotSignedIn, Unavailable
@@ -58,6 +59,7 @@ class ChatSocket:
         self._redis: Final = client
         self._watches: Final[dict[str, asyncio.Task[None]]] = {}
         self._sending: Final = asyncio.Lock()
+        self._stamps: Final = Stamps()
         self._limiter: Final = MovingWindowRateLimiter(MemoryStorage())
         self._cut: Final = asyncio.Event()
         """Set when the reader is given up; a reader that takes nothing takes no close frame either."""
@@ -114,8 +116,9 @@ class ChatSocket:
         try:
             given = messages.parse(frame.get("text"))
             identity = getattr(given, "id", None)
+            came = clock.now_ms()
             await self._still_welcome()
-            await self._answer(given)
+            await self._answer(given, came)
         except NotSignedIn as error:
             await self.refuse(error, identity)
             await self._socket.close(SIGN_IN_AGAIN, str(error)[:120])
@@ -131,7 +134,7 @@ class ChatSocket:
             self._who = await person(self._socket)
             self._welcomed = time.monotonic()
 
-    async def _answer(self, given: messages.Message) -> None:
+    async def _answer(self, given: messages.Message, came: float) -> None:
         user, session = self._who.id, self._session
         match given:
             case messages.Prompt():
@@ -139,14 +142,16 @@ class ChatSocket:
                 accepted = await asyncio.to_thread(
                     turns.submit, user, session, given.id, given.text, given.parent, Door.WEB, sampling
                 )
-                await self._accept(accepted, given.id)
+                await self._accept(accepted, given.id, came)
             case messages.Retry():
                 accepted = await asyncio.to_thread(turns.retry, user, session, given.id, given.turn, Door.WEB)
-                await self._accept(accepted, given.id)
+                await self._accept(accepted, given.id, came)
             case messages.Resume():
                 await self._survive(functools.partial(self._resume, given))
             case messages.Stop():
                 await asyncio.to_thread(turns.stop, given.turn, user)
+            case messages.Shown():
+                await self._stamps.shown(given)
             case messages.Ping():
                 await self.send({"event": "pong"})
 
@@ -159,13 +164,13 @@ class ChatSocket:
             return
         self._watch(given.turn, given.at)
 
-    async def _accept(self, accepted: Accepted, identity: str) -> None:
+    async def _accept(self, accepted: Accepted, identity: str, came: float) -> None:
         await self.send(messages.accepted(accepted, identity))
-        self._watch(accepted.turn, 0)
+        self._watch(accepted.turn, 0, self._stamps.accepted(accepted.turn, came))
         with contextlib.suppress(*redis.ERRORS):
             await self._redis.publish(names.session_channel(self._session), accepted.turn)
 
-    def _watch(self, turn: str, at: int) -> None:
+    def _watch(self, turn: str, at: int, stamp: Stamp = unstamped) -> None:
         turn = str(UUID(turn))
         if task := self._watches.get(turn):
             task.cancel()
@@ -175,7 +180,7 @@ class ChatSocket:
                 del self._watches[key]
             if not done:
                 raise Busy("Too many replies are being watched on this page. Reload it.")
-        watch = Watch(turn, self._session, at, self._hub, self._redis, self.send)
+        watch = Watch(turn, self._session, at, self._hub, self._redis, self.send, stamp)
         self._watches[turn] = asyncio.create_task(self._survive(watch.run))
 
     async def _listen(self) -> None:

@@ -12,6 +12,8 @@ from app.services import dispatch, markdown, turns
 from app.stream.follow import Follower
 from app.stream.hub import Hub
 from app.stream.telling import Telling
+from app.web.stamps import Stamp, unstamped
+from app.wire import hops
 from app.wire.events import Event
 from app.wire.states import EventKind
 
@@ -21,9 +23,12 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class Watch:
     """Follows a turn from its first byte, so that blocks are whole, and sends what the page does not show yet."""
 
-    def __init__(self, turn: str, session: str, at: int, hub: Hub, client: Redis, send: Send) -> None:
+    def __init__(
+        self, turn: str, session: str, at: int, hub: Hub, client: Redis, send: Send, stamp: Stamp = unstamped
+    ) -> None:
         self._turn: Final = turn
         self._send: Final = send
+        self._stamp: Final = stamp
         follower = Follower(client, hub, lambda author: keys.events(author, session))
         self._telling: Final = Telling(turn, follower, turns.ending, turns.reply, dispatch.place)
         self._have = at
@@ -54,6 +59,7 @@ class Watch:
                 rest = text.encode()[self._have - (event.at or 0) :].decode(errors="replace")
                 event = replace(event, at=self._have, text=rest)
             await self._send(event.shown())
+            self._stamp(hops.RELAYED)
             self._have = event.end
         # Colouring a long block of code takes a while; a piece without a line's end finishes none.
         finished = await asyncio.to_thread(self._blocks.feed, text) if "\n" in text else self._blocks.feed(text)
@@ -74,3 +80,4 @@ class Watch:
                 await self._send(delta.shown())
             body |= {"text": text, "html": await asyncio.to_thread(markdown.render, text)}
         await self._send(body)
+        self._stamp(hops.TOLD)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from app.wire import hops
 from app.wire.envelope import NodeKeys, Ring
 from app.wire.errors import EnvelopeForged
 from app.wire.names import ENVELOPE_MAX_AGE_SECONDS
@@ -37,6 +38,8 @@ class Job:
     """The reply so far, when an earlier attempt wrote some: it is continued, not written again."""
     leased_ms: int = 0
     """When this attempt was leased, in milliseconds of Redis' clock: the nodes' own clocks may be off."""
+    hops: Mapping[str, float] = field(default_factory=dict)
+    """Stamps of the platform (app.wire.hops) that the node gives back with its own."""
     format: int = FORMAT
 
     def seal(self, keys: NodeKeys) -> str:
@@ -82,6 +85,8 @@ class Outcome:
     total_ms: float = 0
     tokens_per_second: float | None = None
     finish_reason: str | None = None
+    hops: Mapping[str, float] = field(default_factory=dict)
+    """The job's stamps and the node's own (app.wire.hops)."""
     format: int = FORMAT
 
     @classmethod
@@ -107,6 +112,7 @@ class Outcome:
             first_token_ms=figure(self.first_token_ms),
             total_ms=figure(self.total_ms) or 0.0,
             tokens_per_second=figure(self.tokens_per_second),
+            hops=hops.sound(self.hops, hops.FROM_NODE),
             finish_reason=None if self.finish_reason is None else str(self.finish_reason)[:32],
         )
 

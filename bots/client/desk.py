@@ -1,6 +1,7 @@
 """The desk: what each frame of the platform asks for, done once however often and in whatever order it comes."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -8,7 +9,7 @@ from typing import Final
 import orjson
 import structlog
 
-from app.wire import names
+from app.wire import hops, names
 from app.wire.frames import Frame, FrameKind
 from app.wire.jobs import FORMAT, Job, Outcome
 from app.wire.states import TurnState, Verdict
@@ -30,11 +31,19 @@ BROKEN: Final = "The node failed in a way it was not made for; its log says how.
 class Desk:
     """Takes frames that were opened; replies go to the speaker of the channel their prompt came in."""
 
-    def __init__(self, host: Host, memory: Memory, speaker: Callable[[int], Speaker], refused: Counter[str]) -> None:
+    def __init__(
+        self,
+        host: Host,
+        memory: Memory,
+        speaker: Callable[[int], Speaker],
+        refused: Counter[str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._host: Final = host
         self._memory: Final = memory
         self._speaker: Final = speaker
         self._refused: Final = refused
+        self._clock: Final = clock
         self._replies: Final[dict[str, FrameReply]] = {}
         self._working: Final[set[asyncio.Task[None]]] = set()
 
@@ -113,7 +122,8 @@ class Desk:
         if older is not None:
             older.hear(Verdict.STALE)
             older.over.set()
-        reply = FrameReply(job.turn, job.attempt, self._host.prefix(job))
+        reply = FrameReply(job.turn, job.attempt, self._host.prefix(job), self._clock)
+        reply.stamp(hops.ARRIVED)
         known = self._memory.turn(job.turn)
         if known is not None and known.stopped:
             reply.hear(Verdict.STOP)

@@ -56,7 +56,7 @@ class DiscordDoor:
         self._speakers: Final[dict[int, tuple[Speaker, asyncio.Task[None]]]] = {}
         self._ear: Ear | None = None
         self._post: Final = Poster(settings.discord_guild, settings.discord_server_bot, keys, lambda: self._ear)
-        self.desk: Final = Desk(host, self._memory, self._speaker, self.refused)
+        self.desk: Final = Desk(host, self._memory, self._speaker, self.refused, self._clock.now)
         self._herald = self._new_herald()
         self.stood_down = False
         """Whether another Client-Bot had this one's token before it."""

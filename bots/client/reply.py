@@ -23,8 +23,8 @@ QUIET_SECONDS: Final = 15.0
 class FrameReply(GrowingReply):
     """The reply of one attempt as frames; each stays due until `gone_out` says that Discord has it."""
 
-    def __init__(self, turn: str, attempt: int, prefix: str) -> None:
-        super().__init__(turn, attempt, prefix)
+    def __init__(self, turn: str, attempt: int, prefix: str, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(turn, attempt, prefix, clock)
         self._base: Final = len(prefix.encode())
         self._data: Final = bytearray(prefix.encode())
         self._sent = self._base

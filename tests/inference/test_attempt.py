@@ -51,3 +51,20 @@ async def test_figures_that_cannot_be_are_left_out() -> None:
     assert (outcome.state, outcome.text) == ("done", "So far ")
     assert (outcome.prompt_tokens, outcome.completion_tokens, outcome.tokens_per_second) == (0, 0, None)
     assert outcome.prompt_ms == 0
+
+
+async def test_a_node_stamps_each_hop_on_the_platforms_clock_and_gives_back_the_platforms() -> None:
+    ticks = iter(range(1_700_000_000, 1_700_000_100))
+    reply = GrowingReply("turn", 1, "", lambda: float(next(ticks)))
+    reply.stamp("arrived")
+    job = Job("turn", 1, "session", [{"role": "user", "content": "Hello?"}], hops={"leased": 1.6e12, "dispatched": 1.6e12})
+    outcome = await Attempt(job, Odd(usage=Usage(1, 1, 1.0, 1.0, 1.0, 1.0)), reply, asyncio.Semaphore(1)).run()
+    assert outcome is not None
+    assert outcome.sound().hops == {
+        "leased": 1.6e12,
+        "dispatched": 1.6e12,
+        "arrived": 1_700_000_000_000.0,
+        "reading": 1_700_000_001_000.0,
+        "first": 1_700_000_002_000.0,
+        "last": 1_700_000_003_000.0,
+    }

@@ -9,6 +9,7 @@ from typing import Any, Final
 import structlog
 
 from app.stream.growing import GrowingReply
+from app.wire import hops
 from app.wire.jobs import REFUSED, TOO_LONG, Job, Outcome, figure, whole
 from app.wire.states import TurnState, Verdict
 from workers.inference.engine import (
@@ -90,6 +91,7 @@ class Attempt:
             generating.cancel()
         facts["total_ms"] = (time.monotonic() - began) * 1000
         facts["left_out"] = self.reply.left_out
+        facts["hops"] = {**self.job.hops, **self.reply.hops}
         return Outcome.of(
             self.job.turn,
             self.job.attempt,
@@ -106,13 +108,16 @@ class Attempt:
         async with self.slots:
             fitted = await self.engine.fit(request)
             self.reply.start(fitted.left_out)
+            self.reply.stamp(hops.READING)
             async with contextlib.aclosing(self.engine.generate(fitted.request)) as chunks:
                 async for chunk in chunks:
                     if isinstance(chunk, Text):
                         if not self.reply.begun:
                             facts["first_token_ms"] = (time.monotonic() - began) * 1000
+                            self.reply.stamp(hops.FIRST)
                         self.reply.add(chunk.text)
                     elif isinstance(chunk, End):
+                        self.reply.stamp(hops.LAST)
                         facts |= {
                             "prompt_tokens": whole(chunk.usage.prompt_tokens),
                             "completion_tokens": whole(chunk.usage.completion_tokens),

@@ -11,8 +11,9 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from app.stream.append import Appender
+from app.stream.clock import RedisClock
 from app.stream.hub import LOST, Hub
-from app.wire import names
+from app.wire import hops, names
 from app.wire.envelope import NodeKeys
 from app.wire.errors import EnvelopeError
 from app.wire.events import Sealer
@@ -51,6 +52,7 @@ class QueueDoor:
         self._was_ready = False
         self._beaten = 0.0
         self._reached = 0.0
+        self._clock: Final = RedisClock()
         pool = BlockingConnectionPool.from_url(
             url, max_connections=8, timeout=5, socket_timeout=5, socket_connect_timeout=3, health_check_interval=15
         )
@@ -92,6 +94,7 @@ class QueueDoor:
         await self._redis.aclose()
 
     async def _run(self, turn: str, number: int, envelope: str) -> None:
+        arrived = round(self._clock.now() * 1000, 1)
         try:
             job = Job.open(envelope, self._keys, turn, number)
         except EnvelopeError as error:
@@ -102,7 +105,8 @@ class QueueDoor:
             log.info("job.dropped", turn=turn, attempt=number, why=verdict)
             return
         sealer = Sealer(event_ring(self._keys.from_node, job.session), job.turn, job.attempt, self._name)
-        reply = Reply(turn, number, sealer, self._node.prefix(job))
+        reply = Reply(turn, number, sealer, self._node.prefix(job), self._clock.now)
+        reply.hops[hops.ARRIVED] = arrived
         reply.hear(verdict)
         self._replies[turn] = reply
         if reply.text and not await self._appender.kept(turn):
@@ -186,7 +190,10 @@ class QueueDoor:
         async with self._redis.pipeline(transaction=True) as pipe:
             pipe.hset(key, mapping=beat)
             pipe.expire(key, names.NODE_TTL_SECONDS)
-            await pipe.execute()
+            pipe.time()
+            asked = time.time()
+            *_, told = await pipe.execute()
+            self._clock.note(asked, time.time(), told)
         ready = health.state == "ready"
         if ready and not self._was_ready:
             try:

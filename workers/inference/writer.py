@@ -29,8 +29,10 @@ def _nobody(urgent: bool) -> None:
 class Reply(GrowingReply):
     """The reply of one attempt on its way to its stream, and how far it has gone out."""
 
-    def __init__(self, turn: str, attempt: int, sealer: Sealer, prefix: str) -> None:
-        super().__init__(turn, attempt, prefix)
+    def __init__(
+        self, turn: str, attempt: int, sealer: Sealer, prefix: str, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(turn, attempt, prefix, clock)
         self._sealer: Final = sealer
         self._base: Final = len(prefix.encode())
         self._pending: Final[list[str]] = []

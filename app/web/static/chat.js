@@ -54,7 +54,7 @@ export class Chat {
 
   reset(session) {
     this.socket?.close();
-    Object.assign(this, { session, socket: null, tree: new Tree(), replies: new Map(), loading: null, asked: new Map() });
+    Object.assign(this, { session, socket: null, tree: new Tree(), replies: new Map(), loading: null, asked: new Map(), sentAt: new Map() });
   }
 
   /** Shows a session, or an empty page for one that is made with the first prompt. */
@@ -218,6 +218,7 @@ export class Chat {
   }
 
   dispatch({ id, type, text, parent, turn }) {
+    this.sentAt.set(id, Date.now());
     const sent = this.socket?.send(type === "retry" ? { type, id, turn } : { type, id, text, parent });
     this.setPending(id, sent ? "sending" : "waiting");
   }
@@ -295,6 +296,7 @@ export class Chat {
       return this.page.show(this); // We knew: the same prompt, sent or told twice.
     }
     const node = this.addReply(turn, message);
+    if (item) node.reply.way = { sent: this.sentAt.get(id), accepted: Date.now() };
     if (follows) {
       this.tree.choose(message);
       this.tree.choose(node.id);
@@ -323,6 +325,8 @@ export class Chat {
     if (reply.heldUp) this.holdUp(reply, false);
     if (outcome === "gap") this.fill(reply);
     if (outcome === "same") return undefined;
+    const { way } = reply;
+    if (way && !way.painted && reply.bytes) requestAnimationFrame(() => (way.painted ??= Date.now()));
     const node = this.tree.get(`turn:${event.turn}`);
     if (reply.finished) return this.ended(node, reply, event);
     this.lookWhoAnswers(reply);
@@ -356,6 +360,7 @@ export class Chat {
       this.tree.rename(node.id, message);
     }
     this.page.show(this);
+    if (reply.way) this.socket?.send({ type: "shown", turn: reply.turn, ...reply.way, shown: Date.now() });
     if (reply.state === "done") say(`Reply finished. ${reply.text.slice(0, SAID)}`);
     else say(reply.state === "failed" ? `No reply: ${reply.reason}` : "Stopped.");
   }
