@@ -160,6 +160,15 @@ def unlink(discord_id: int, door: Door) -> str:
     return name
 
 
+def unlink_account(user_id: str, door: Door) -> str:
+    """Take an account's link apart, and return the name in Discord; raise BadInput for none."""
+    linked = discord_of(user_id)
+    if linked is None:
+        raise BadInput("This account is linked to nobody in Discord.")
+    unlink(linked[0], door)
+    return linked[1]
+
+
 def _found(tx: Transaction, discord_id: int) -> tuple[DiscordLink, User] | None:
     row = tx.execute(
         select(DiscordLink, User).join(User, User.id == DiscordLink.user_id).where(DiscordLink.discord_id == discord_id)

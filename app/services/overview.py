@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import select
 
 from app.core import keys
 from app.core.db import transaction
-from app.core.models import AuditRecord, Message, Session, Turn
+from app.core.models import Message, Session, Turn
 from app.services import dispatch, nodes, queue, sessions
 from app.wire.states import Door, TurnState
 
@@ -39,17 +38,6 @@ class Platform:
     waiting: int
     typical: float | None
     """Seconds that a turn takes, by the latest ones."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """A record of the audit trail, for people to read."""
-
-    at: datetime
-    actor: str
-    door: str
-    action: str
-    subject: str
 
 
 def mine(user: str) -> list[Mine]:
@@ -83,13 +71,6 @@ def latest(user: str, session: str | None, door: Door) -> str | None:
     with transaction() as tx:
         found = tx.scalar(query)
         return str(found) if found else None
-
-
-def deeds(most: int) -> list[Deed]:
-    """Return the latest records of the audit trail, the newest first."""
-    query = select(AuditRecord).order_by(AuditRecord.id.desc()).limit(most)
-    with transaction() as tx:
-        return [Deed(one.at, one.actor, one.door, one.action, one.subject) for one in tx.scalars(query)]
 
 
 def spoken(session: str, user: str, door: Door) -> Iterator[tuple[str, str, str | None]]:

@@ -19,6 +19,7 @@ from app.web import (
     accounts,
     archive,
     audit,
+    discord,
     health,
     openai_chat,
     openai_models,
@@ -34,6 +35,7 @@ from app.wire.errors import BadInput, MeatLizardError, NotFound, NotSignedIn, Un
 log = structlog.get_logger(__name__)
 MODULES = (
     pages,
+    discord,
     account,
     accounts,
     archive,

@@ -64,6 +64,7 @@ class Panel:
 
 PANELS: Final = (
     Panel("/account", "Account", Right.OWN_ACCOUNT, "You"),
+    Panel("/discord", "Discord", Right.LINK, "You"),
     Panel("/archive", "Archive", Right.CHAT, "You"),
     Panel("/admin/audit", "Audit", Right.SEE_AUDIT),
     Panel("/tokens", "Tokens", Right.MANAGE_TOKENS, "You"),

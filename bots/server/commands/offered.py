@@ -5,11 +5,25 @@ from typing import Any, Final
 import discord
 
 from app.core.config import settings
-from bots.server.commands import ask, buttons, chat, link, queue, retry, sessions, status, stop, transcript
+from bots.server.commands import (
+    ask,
+    audit,
+    ban,
+    buttons,
+    chat,
+    link,
+    nodes,
+    queue,
+    retry,
+    sessions,
+    status,
+    stop,
+    transcript,
+)
 from bots.server.commands.people import People
 from bots.server.commands.tree import Tree
 
-NOUNS: Final = (ask, chat, stop, retry, sessions, transcript, link, queue, status)
+NOUNS: Final = (ask, chat, stop, retry, sessions, transcript, link, queue, status, nodes, ban, audit)
 
 
 def offer(client: discord.Client, people: People) -> Tree:

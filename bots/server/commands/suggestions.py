@@ -10,6 +10,7 @@ from discord import app_commands
 from app.core import redis
 from app.services import chats
 from app.services.accounts import Person
+from app.services.rights import Right
 from app.wire.errors import MeatLizardError
 from bots.server.commands.people import Interaction, People
 
@@ -23,10 +24,12 @@ LENGTH: Final = 100
 Choices = list[app_commands.Choice[str]]
 
 
-async def suggested(people: People, interaction: Interaction, make: Callable[[Person], Choices]) -> Choices:
+async def suggested(
+    people: People, interaction: Interaction, make: Callable[[Person], Choices], right: Right = Right.CHAT
+) -> Choices:
     """Return suggestions for whoever types; none where anything is in the way, since nothing can be said here."""
     try:
-        person = await people.asker(interaction)
+        person = await people.asker(interaction, right)
         return (await asyncio.to_thread(make, person))[:MOST]
     except (MeatLizardError, *redis.ERRORS) as error:
         log.info("suggestions.none", error=str(error))

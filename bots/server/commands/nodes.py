@@ -1,0 +1,34 @@
+"""`/nodes`: the machines that answer, for administrators."""
+
+from typing import Any
+
+from discord import app_commands
+from discord.utils import escape_markdown
+
+from app.services import nodes as known
+from app.services.accounts import Person
+from app.services.rights import Right
+from bots.server.commands.people import Interaction, People
+from bots.server.commands.sieve import for_administrators
+
+
+def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
+    """Return the command."""
+
+    @app_commands.command(name="nodes", description="See the machines that answer")
+    @for_administrators
+    async def nodes(interaction: Interaction) -> None:
+        await people.whisper(interaction, _told, Right.DRAIN_NODES)
+
+    return [nodes]
+
+
+def _told(_: Person) -> str:
+    return "\n".join(map(_line, known.listed())) or "No node is known yet: `meatlizard node invite` makes one."
+
+
+def _line(node: known.Shown) -> str:
+    speed = f", {node.tokens_per_second:.0f} tokens a second" if node.tokens_per_second else ""
+    trouble = f": {escape_markdown(node.error[:200])}" if node.error else ""
+    model = escape_markdown(node.model or "no model")
+    return f"- **{node.name}**: {node.state}, {node.busy} of {node.slots} busy, lane {node.lane}, {model}{speed}{trouble}"

@@ -1,0 +1,114 @@
+"""The commands: known to Discord, for those who may, with answers that only the asker sees."""
+
+import asyncio
+
+import pytest
+
+from app.services import accounts, turns
+from app.wire.states import Door
+from tests.discord_people.hall import Hall
+from tests.sandbox.people import Refused
+from tests.support import caches
+from tests.support.nodes import PlayedNode
+
+ADMINISTRATORS = {"nodes", "ban", "unban", "audit"}
+
+
+async def test_commands_are_told_once(empty: Hall) -> None:
+    for _ in range(2):
+        async with empty.server_bot():
+            await empty.run("status")
+            await empty.whispered("Your role: member.")
+    counts = await empty.control.get("requests")
+    puts = [one["count"] for one in counts if one["method"] == "PUT" and one["route"].endswith("/commands")]
+    assert puts == [1]
+    told = {one.body["name"]: one for one in empty.sandbox.world.store.commands.values()}
+    assert {name for name, one in told.items() if str(one.body.get("default_member_permissions")) == "32"} >= ADMINISTRATORS
+
+
+async def test_administration_is_refused_to_members(hall: Hall) -> None:
+    for name in ("nodes", "ban", "unban", "audit"):
+        with pytest.raises(Refused):
+            await hall.run(name)
+    # Even where the guild lets everyone see them.
+    for one in hall.sandbox.world.store.commands.values():
+        one.body["default_member_permissions"] = None
+    for name in ("nodes", "ban", "unban", "audit"):
+        before = len(hall.whispers())
+        await hall.run(name)
+        await hall.until(lambda before=before: len(hall.whispers()) > before and hall.whispers()[-1])
+        assert "Your role here, member, may not do this" in hall.whispers()[-1]
+    assert await hall.complete("ban", "account", "a") == []
+    assert hall.messages() == []
+
+
+@pytest.fixture
+async def ruled(empty: Hall, monkeypatch):
+    """A hall in which the guild's owner is an administrator of the platform by their role."""
+    role = await empty.control("roles", name="keepers", permissions=str(1 << 5))
+    await empty.control("members/role", member="cy", role=role["id"])
+    monkeypatch.setenv("MEATLIZARD_DISCORD_ROLES", f"{role['id']}=admin")
+    caches.forget()
+    async with empty.server_bot():
+        yield empty
+
+
+async def test_administrators_see_nodes_and_the_trail(ruled: Hall, node: PlayedNode) -> None:
+    await ruled.run("nodes", member="cy")
+    await ruled.whispered("**home**: ready, 0 of 2 busy, lane queue, stand-in", member="cy")
+    await ruled.run("audit", member="cy", most=5)
+    await ruled.whispered("node.add", "user.add", member="cy")
+
+
+async def test_a_ban_holds_at_every_door(ruled: Hall) -> None:
+    await ruled.run("status")
+    await ruled.whispered("Your role: member.")
+    who = await ruled.person()
+    token = accounts.new_token(who.name, "", False, "test", Door.CLI)
+    await ruled.run("ban", member="cy", account=who.name)
+    await ruled.whispered("is shut", member="cy")
+    with pytest.raises(accounts.NotSignedIn):
+        await asyncio.to_thread(accounts.by_token, token)
+    await ruled.run("ask", prompt="Hello?")
+    assert "Hello?" in await ruled.whispered("Your account here is shut.")
+    assert [one["value"] for one in await ruled.complete("unban", "account", who.name[:9], member="cy")]
+    await ruled.run("unban", member="cy", account=who.name)
+    await ruled.whispered("may come in again", member="cy")
+    await ruled.run("queue")
+    await ruled.whispered("Nothing of yours waits.")
+
+
+async def test_stop_queue_and_retry(hall: Hall) -> None:
+    await hall.run("ask", prompt="First")
+    await hall.reads("number 1")
+    await hall.run("queue")
+    await hall.whispered("Waiting: number 1 in the queue", "In all, 1 wait.")
+    offered = await hall.complete("stop", "which", "fir")
+    assert [one["name"] for one in offered] == ["queued: First"]
+    await hall.run("stop", which=offered[0]["value"])
+    await hall.whispered("Stopped.")
+    await hall.reads("Stopped.")
+    await hall.run("stop")
+    await hall.whispered("Nothing is being written for you")
+    await hall.run("retry")
+    assert len(await hall.reads("> First", "number 1")) == 2
+    await hall.run("stop")
+    await hall.reads("Stopped.")
+    assert await asyncio.to_thread(turns.session_of, offered[0]["value"], (await hall.person()).id)
+
+
+async def test_what_is_made_up_is_refused_in_words(hall: Hall) -> None:
+    for command, options in (
+        ("stop", {"which": "';drop table turns"}),
+        ("sessions", {"conversation": "x" * 100}),
+        ("transcript", {"conversation": "00000000-0000-0000-0000-000000000000"}),
+        ("link", {"code": "\u202e\u0000😀😀😀😀😀😀"}),
+        ("retry", {}),
+    ):
+        before = len(hall.whispers())
+        await hall.run(command, **options)
+        await hall.until(lambda before=before: len(hall.whispers()) > before and hall.whispers()[-1])
+        assert "Something went wrong" not in hall.whispers()[-1], command
+    for command, options in (("ask", {"prompt": "x" * 6001}), ("ask", {"word": "x"}), ("audit", {"most": 9999})):
+        with pytest.raises(Refused):
+            await hall.run(command, **options)

@@ -1,0 +1,148 @@
+"""One account by two doors: codes, linking, merging, unlinking, roles of the guild, those who are shut out."""
+
+import asyncio
+
+import pytest
+
+from app.core.db import transaction
+from app.core.models import LinkCode
+from app.services import accounts, chats, links, sessions
+from app.wire.errors import BadInput, Busy, NotAllowed
+from app.wire.states import Door
+from tests.discord_people.hall import Hall
+from tests.support import caches
+from tests.support.nodes import PlayedNode
+from tests.support.people import Member
+from tests.support.servers import Servers
+from tests.support.website import Site
+
+BOB = 1234567890
+
+
+async def test_what_was_asked_before_comes_along(hall: Hall, site: Site, ada: Member, node: PlayedNode) -> None:
+    await hall.run("ask", prompt="Before the link")
+    await node.answer("Kept.")
+    await hall.reads("Kept.", "stand-in")
+    own = await hall.person()
+    assert own.id != ada.id
+    async with site.browser(ada) as browser:
+        assert "Show a code" in (await browser.get("/discord")).text
+        code = (await browser.post("/api/link")).json()["secret"]
+        await hall.run("link", code=code.lower().replace("-", " "))
+        await hall.whispered("Linked: you are ada here.")
+        assert (await hall.person()).id == ada.id
+        assert [one["title"] for one in (await browser.get("/api/sessions")).json()["sessions"]] == ["Before the link"]
+        assert "<strong>ada</strong>" in (await browser.get("/discord")).text
+        assert own.name not in [one.name for one in await asyncio.to_thread(accounts.users)]
+        await hall.run("link", code=code)
+        await hall.whispered("This code is not good")
+        assert (await browser.delete("/api/link")).status_code == 204
+    await hall.run("unlink")
+    await hall.whispered("You are linked to no account.")
+    await hall.run("ask", prompt="A stranger again")
+    await node.answer("Welcome.")
+    await hall.reads("Welcome.", "stand-in")
+    assert (await hall.person()).id != ada.id
+
+
+async def test_both_doors_have_one_conversation(hall: Hall, site: Site, ada: Member, node: PlayedNode) -> None:
+    await asyncio.to_thread(links.claim, links.code(ada.id), hall.id("ada"), "ada")
+    session = ada.session()
+    async with site.page(ada, session) as page:
+        await page.ask("The secret word is Rhododendron")
+        await node.answer("Understood.")
+        await page.hear("done")
+        offered = await hall.complete("sessions", "conversation", "rhododendron")
+        assert [one["value"] for one in offered] == ["new", session]
+        assert "hododendron" not in str(offered)
+        await hall.run("sessions", conversation=session)
+        await hall.whispered("From now on /ask goes on with that conversation here.")
+        await hall.run("ask", prompt="Say it")
+        accepted = await page.hear("accepted")
+        assert (accepted["text"], accepted["parent"] is not None) == ("Say it", True)
+        writing = await node.take()
+        assert [one["content"] for one in writing.job.messages[1:-1]] == ["The secret word is Rhododendron", "Understood."]
+        await writing.begin()
+        await writing.say("I would rather not.")
+        assert await writing.end()
+        await page.hear("done", turn=accepted["turn"])
+        assert page.text(accepted["turn"]) == "I would rather not."
+        await hall.reads("I would rather not.", "stand-in")
+    await hall.run("transcript")
+    told = await hall.until(lambda: [one for one in hall.sandbox.world.store.messages.values() if one.attachments])
+    assert told[-1].only_for == hall.id("ada")
+    # What was typed in the browser is nowhere in Discord, whatever was asked for there.
+    for words in ("secret word", "Understood"):
+        assert not (await hall.control.get("search", q=words))["hits"], words
+    await hall.run("sessions", conversation="new")
+    await hall.whispered("each /ask begins a conversation of its own")
+
+
+def test_a_code_is_good_once_and_for_ten_minutes(servers: Servers, ada: Member, bob: Member) -> None:
+    code = links.code(ada.id)
+    assert len(code.replace("-", "")) >= 8
+    with transaction() as tx:
+        row = tx.query(LinkCode).one()
+        assert code.replace("-", "").encode() not in row.code_hash
+        row.expires_at = row.expires_at.replace(year=2020)
+    with pytest.raises(BadInput):
+        links.claim(code, BOB, "bob")
+    first, second = links.code(ada.id), links.code(ada.id)
+    with pytest.raises(BadInput):
+        links.claim(first, BOB, "bob")
+    assert links.claim(second, BOB, "bob").id == ada.id
+    with pytest.raises(BadInput, match="linked to bob in Discord already"):
+        links.code(ada.id)
+    with pytest.raises(BadInput, match="linked to an account already"):
+        links.claim(links.code(bob.id), BOB, "bob")
+    assert links.unlink(BOB, Door.DISCORD) == "ada"
+    assert links.user_of(BOB) is None
+
+
+def test_codes_cannot_be_guessed_for_long(servers: Servers, ada: Member) -> None:
+    code = links.code(ada.id)
+    for _ in range(links.TRIES.amount):
+        with pytest.raises(BadInput):
+            links.claim("AAAAA-AAAAA", BOB, "bob")
+    with pytest.raises(Busy):
+        links.claim(code, BOB, "bob")
+    assert links.claim(code, BOB + 1, "another").id == ada.id
+
+
+def test_guests_have_no_account_to_link(servers: Servers) -> None:
+    guest = accounts.by_login(accounts.enter_as_guest("tests", "127.0.0.1"))
+    with pytest.raises(NotAllowed):
+        links.code(guest.id)
+
+
+def test_roles_of_the_guild_count_while_they_are_held(servers: Servers, monkeypatch) -> None:
+    monkeypatch.setenv("MEATLIZARD_DISCORD_ROLES", "1=member, 2=admin")
+    monkeypatch.setenv("MEATLIZARD_DISCORD_STRANGERS", "refused")
+    caches.forget()
+    with pytest.raises(NotAllowed):
+        links.enter(BOB, "bob", [3])
+    assert links.enter(BOB, "bob", [1]).role == "member"
+    assert links.enter(BOB, "bob", [1, 2, 3]).role == "admin"
+    assert links.enter(BOB, "bob", [1]).role == "member"
+    with pytest.raises(NotAllowed):
+        links.enter(BOB, "bob", [])
+    owner = accounts.add("olga", None, "owner", "test", Door.CLI)
+    links.claim(links.code(owner), BOB, "bob")
+    assert links.enter(BOB, "bob", []).role == "owner"
+
+
+@pytest.mark.parametrize("value", ["1=owner", "x=admin", "1", "1=admin,=member"])
+def test_a_role_that_cannot_be_given_stops_the_start(servers: Servers, monkeypatch, value: str) -> None:
+    monkeypatch.setenv("MEATLIZARD_DISCORD_ROLES", value)
+    caches.forget()
+    with pytest.raises(ValueError, match="nobody becomes owner"):
+        links.role_of([1])
+
+
+def test_the_session_of_a_channel_is_its_owners_alone(servers: Servers, ada: Member, bob: Member) -> None:
+    session = ada.session()
+    chats.choose(1, 2, session, ada.id)
+    assert chats.chosen(1, 2, ada.id) == session
+    assert chats.chosen(1, 2, bob.id) is None
+    sessions.remove(session, ada.id)
+    assert chats.chosen(1, 2, ada.id) is None
