@@ -6,8 +6,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app.commands import audit, keys, token, trace, transcript, user
+from app.commands import audit, keys, node, token, trace, transcript, user
 from app.commands.home import Home
+from app.local.errors import LocalError
 from app.wire.errors import MeatLizardError
 
 # The heavy parts are imported where they are used: `meatlizard node` must not need the server's packages, nor
@@ -22,6 +23,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 app.add_typer(transcript.app, name="transcript")
 app.command()(trace.trace)
+app.add_typer(node.app, name="node")
 
 
 @app.command()
@@ -75,19 +77,6 @@ def flower(home: Home = None) -> None:
 
 
 @app.command()
-def node(
-    name: Annotated[
-        str, typer.Option("--name", envvar="MEATLIZARD_NODE", help="Which of this machine's nodes.")
-    ] = "home",
-    home: Home = None,
-) -> None:
-    """Answer prompts on this machine."""
-    from app import node as process
-
-    process.run(name)
-
-
-@app.command()
 def chat(
     prompt: Annotated[str, typer.Argument(help="What to ask.")],
     session: Annotated[str | None, typer.Option(help="Go on with this session.")] = None,
@@ -136,6 +125,8 @@ def main() -> None:
         status = app(standalone_mode=False)
     except MeatLizardError as error:
         _fail(str(error))
+    except LocalError as error:
+        _fail(str(error), error.exit_status)
     except typer.Abort:
         _fail("stopped.", 130)
     except ValueError as error:

@@ -7,30 +7,19 @@ HOST:PORT is where the node reaches Valkey: `redis:6379` in the platform's own n
 at the near end of a tunnel. A node that is invited again gets a new password; the old one ends.
 """
 
-import hashlib
-import secrets
 import sys
 
-from app.core import keys, redis
-from app.services import nodes
-from app.wire.acl import node_acl, node_user
+from app.core import redis
+from app.services import joining
+from app.wire import invitation
 from app.wire.errors import MeatLizardError
+from app.wire.states import Door
 
 
 def invite(name: str, slots: int, address: str) -> list[str]:
     """Return the lines of the node's settings file."""
-    nodes.register(name, slots)
-    password = secrets.token_urlsafe(32)
-    # An ACL file's line is "user NAME rules..."; `reset` takes back what an earlier invitation gave.
-    _, user, *rules = node_acl(name, hashlib.sha256(password.encode()).hexdigest()).split()
-    redis.client().execute_command("ACL", "SETUSER", user, "reset", *rules)
-    redis.client().execute_command("ACL", "SAVE")
-    return [
-        f"MEATLIZARD_NODE={name}",
-        f"MEATLIZARD_REDIS_URL=redis://{node_user(name)}:{password}@{address}/0",
-        f"MEATLIZARD_NODE_KEYS={keys.node_keys(name)}",
-        f"MEATLIZARD_SLOTS={slots}",
-    ]
+    line = joining.invite(name, slots, address, None, "docker", Door.CLI)
+    return [f"MEATLIZARD_{key}={value}" for key, value in invitation.parse(line).items()]
 
 
 def main(arguments: list[str]) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 
 from app.core import keys, migrate
 from app.core.config import settings
-from app.services import accounts, nodes
+from app.services import accounts, joining, nodes
 
 
 def prepare(request: dict[str, Any]) -> dict[str, Any]:
     """Does all of it, each part safe to repeat; answers {"node_keys": {name: line}}."""
     migrate.upgrade(settings().database_url.get_secret_value())
     accounts.ensure_admin(request["admin"]["name"], request["admin"]["password"])
+    joining.admit_all()
     for node in request["nodes"]:
         nodes.register(node["name"], node["slots"], node["lane"])
         if node["discord_id"]:

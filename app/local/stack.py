@@ -151,7 +151,7 @@ def start(home: Home, wanted: Wanted, attached: bool, progress: Progress, parts:
             raise explain(error, home.path) from None
         raise
     finally:
-        held.release()
+        held.done()
         if platform is not None:
             platform.close()
 

@@ -66,16 +66,17 @@ def _engines(home: Home) -> dict[str, dict[str, Any]]:
 def _nodes(known: Settings) -> list[dict[str, Any]]:
     """The nodes the platform knows, with what each says of itself; empty while Valkey does not answer."""
     try:
-        found = []
+        found, draining = [], valkey.members(known, names.DRAINING)
         for name in sorted(valkey.members(known, names.NODES)):
             said = valkey.read_hash(known, names.node_key(name))
+            state = said.get("state", "away")
             found.append(
                 {
                     "name": name,
                     "lane": said.get("lane", "queue"),
                     "slots": int(said.get("slots", 0)),
                     "busy": valkey.set_size(known, names.node_leases(name)),
-                    "state": said.get("state", "away"),
+                    "state": "draining" if state == "ready" and name in draining else state,
                     "model": said.get("model"),
                 }
             )
@@ -96,9 +97,16 @@ def show(found: dict[str, Any]) -> None:
         colour = "green" if process["state"] == "running" else "yellow"
         processes.add_row(name, f"[{colour}]{process['state']}[/]", str(process["pid"] or ""))
     console.print(processes)
-    nodes = Table("node", "lane", "busy", "state", "model", box=None, pad_edge=False)
-    for node_ in found["nodes"]:
-        busy = f"{node_['busy']} of {node_['slots']}"
-        nodes.add_row(node_["name"], node_["lane"], busy, node_["state"], node_["model"] or "")
     if found["nodes"]:
-        console.print(nodes)
+        console.print(nodes_table(found["nodes"]))
+
+
+def nodes_table(listed: list[dict[str, Any]]) -> Any:
+    """The nodes for a person, a line each."""
+    from rich.table import Table
+
+    table = Table("node", "lane", "busy", "state", "model", box=None, pad_edge=False)
+    for one in listed:
+        busy = f"{one['busy']} of {one['slots']}"
+        table.add_row(one["name"], one["lane"], busy, one["state"], one["model"] or "")
+    return table

@@ -33,6 +33,9 @@ return before[2] or ''
 """
 
 
+DRAINING: Final = "draining"
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A node as the page and `status` show it."""
@@ -54,6 +57,8 @@ def register(name: str, slots: int, lane: str = "queue") -> None:
         raise BadInput("A node's name is made of small letters, digits and dashes, 31 at most.")
     with transaction() as tx:
         node = tx.scalar(select(Node).where(Node.name == name))
+        if node is not None and node.removed_at is not None:
+            raise BadInput(f"A node {name!r} was removed, and its keys with it: give this one another name.")
         if node is None:
             tx.add(Node(name=name, slots=slots, lane=lane))
             audit.record(tx, "setup", Door.CLI, "node.add", name, slots=slots, lane=lane)
@@ -66,10 +71,14 @@ def register(name: str, slots: int, lane: str = "queue") -> None:
 def remember(tx: Transaction) -> None:
     """Write into Redis which nodes there are, and into PostgreSQL when each was last heard."""
     client = redis.client()
-    known = list(tx.scalars(select(Node)))
+    known = list(tx.scalars(select(Node).where(Node.removed_at.is_(None))))
     if not known:
         return
     client.sadd(names.NODES, *[node.name for node in known])
+    with client.pipeline(transaction=True) as pipe:
+        for node in known:
+            (pipe.sadd if node.draining else pipe.srem)(names.DRAINING, node.name)
+        pipe.execute()
     with client.pipeline(transaction=False) as pipe:
         for node in known:
             pipe.exists(names.node_key(node.name))
@@ -90,6 +99,29 @@ def introduce(name: str, discord_id: int) -> None:
         tx.execute(update(Node).where(Node.discord_id == discord_id).values(discord_id=None))
         audit.record(tx, "setup", Door.CLI, "node.introduce", name, discord_id=discord_id)
         node.discord_id = discord_id
+
+
+def drain(name: str, actor: str, door: Door) -> None:
+    """Give a node no more turns; what it has at work, it ends."""
+    _set_draining(name, True, actor, door)
+
+
+def undrain(name: str, actor: str, door: Door) -> None:
+    """Give a node turns again."""
+    _set_draining(name, False, actor, door)
+    enqueue(names.DISPATCH)
+
+
+def _set_draining(name: str, draining: bool, actor: str, door: Door) -> None:
+    with transaction() as tx:
+        node = tx.scalar(select(Node).where(Node.name == name, Node.removed_at.is_(None)))
+        if node is None:
+            raise NotFound(f"There is no node {name!r}; `meatlizard node list` names them.")
+        if node.draining != draining:
+            audit.record(tx, actor, door, "node.drain" if draining else "node.undrain", name)
+        node.draining = draining
+        tx.flush()
+        remember(tx)
 
 
 def bots() -> dict[int, str]:
@@ -126,7 +158,7 @@ def hello(name: str, said: Mapping[str, Any]) -> str:
 def listed() -> list[Shown]:
     """Return every node and how it is right now."""
     with transaction() as tx:
-        known = list(tx.scalars(select(Node).order_by(Node.name)))
+        known = list(tx.scalars(select(Node).where(Node.removed_at.is_(None)).order_by(Node.name)))
     client = redis.client()
     with client.pipeline(transaction=False) as pipe:
         for node in known:
@@ -139,12 +171,13 @@ def listed() -> list[Shown]:
 def _shown(node: Node, beat: dict[bytes, bytes], busy: int) -> Shown:
     said = {key.decode(): value.decode() for key, value in beat.items()}
     speed = said.get("tokens_per_second")
+    state = said.get("state", "away")
     return Shown(
         node.name,
         said.get("lane", node.lane),
         int(said.get("slots", node.slots)),
         busy,
-        said.get("state", "away"),
+        DRAINING if node.draining and state == "ready" else state,
         said.get("model"),
         float(speed) if speed else None,
         said.get("error"),

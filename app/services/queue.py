@@ -31,7 +31,7 @@ _PICK: Final = """
 local free, best, most = {}, nil, 0
 for _, name in ipairs(redis.call('SMEMBERS', KEYS[4])) do
   local node = redis.call('HMGET', 'ml:node:' .. name, 'state', 'slots', 'lane')
-  if node[1] == 'ready' then
+  if node[1] == 'ready' and redis.call('SISMEMBER', 'ml:nodes:draining', name) == 0 then
     local left = tonumber(node[2]) - redis.call('SCARD', 'ml:leased:' .. name)
     if left > 0 then
       free[name] = node[3]

@@ -102,6 +102,8 @@ LAYOUT: Final = "ml:relay:layout"
 """Lock under which the guild's channels are made and removed: two Server-Bots at once would make each twice."""
 FIGURES: Final = "ml:figures"
 """Stream of the figures that are not in PostgreSQL yet."""
+DRAINING: Final = "ml:nodes:draining"
+"""Set of the nodes that are given no more turns; written by the platform, rebuilt from PostgreSQL."""
 RECENT: Final = "ml:recent"
 """List of the durations of the latest turns, in milliseconds, newest first; what an ETA is made of."""
 

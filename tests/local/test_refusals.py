@@ -56,7 +56,7 @@ def test_two_starts_at_once_do_not_pick_the_same_ports(make_cli: Callable[..., C
     first, second = (settings.prepare(home, None, mine) for home, mine in zip((one, two), held, strict=True))
     assert first.web_port != second.web_port
     for mine in held:
-        mine.release()
+        mine.done()
     assert ports.is_free(first.web_port)
 
 

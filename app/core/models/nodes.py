@@ -21,6 +21,11 @@ class Node(Base):
     discord_id: Mapped[int | None] = mapped_column(BigInteger, unique=True)
     """The user id of its Client-Bot."""
     draining: Mapped[bool] = mapped_column(default=False)
+    """It is given no more turns."""
+    redis_sha256: Mapped[str | None] = mapped_column(String(64))
+    """Of the password of a node that was invited; None where `up` keeps it, or where the node has no queue lane."""
+    removed_at: Mapped[datetime | None]
+    """A node that was shut out; the row stays, so that its name, and with it its keys, is not given again."""
     created_at: Mapped[datetime] = mapped_column(default=now)
     seen_at: Mapped[datetime | None]
 
