@@ -51,7 +51,11 @@ def commands() -> dict[str, set[str]]:
     """Each command with its options and arguments, as the program has them."""
     found = {}
     for name, command in files.verbs().items():
-        for below, one in getattr(command, "commands", {"": command}).items():
+        below_it = dict(getattr(command, "commands", {"": command}))
+        if getattr(command, "invoke_without_command", False):
+            # A group that does something by itself.
+            below_it[""] = command
+        for below, one in below_it.items():
             words = {
                 parameter.name.upper() if parameter.param_type_name == "argument" else parameter.opts[0]
                 for parameter in one.params

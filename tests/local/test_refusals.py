@@ -65,7 +65,7 @@ def prepared(home: Home, port: int | None = None) -> settings.Settings:
     try:
         return settings.prepare(home, port, held)
     finally:
-        held.release()
+        held.done()
 
 
 def test_a_persons_own_lines_stay(cli: Cli) -> None:
