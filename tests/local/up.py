@@ -42,7 +42,7 @@ def checks(known: Settings, wanted: stack.Wanted, instance: str) -> dict[str, Ca
 
 
 def main() -> None:
-    stack.PARTS = stack.Parts(programs, checks, FakePlatform, lambda *_: (None, None))
+    stack.PARTS = stack.Parts(programs, checks, platform=FakePlatform, discord=lambda *_: (None, None))
     app = typer.Typer()
     commands.register(app)
     app()
