@@ -6,6 +6,7 @@ from typing import Final
 from celery.utils.nodenames import default_nodename, host_format
 
 from app.core.config import settings
+from app.core.presence import Presence
 from app.wire import names
 from workers.app import TASKS, app
 
@@ -29,12 +30,14 @@ def worker() -> None:
         loglevel=settings().log_level,
         quiet=True,
     )
+    Presence("worker").start()
     consumer.start()
     raise SystemExit(consumer.exitcode)
 
 
 def beat() -> None:
     """Send the scheduled tasks until SIGTERM."""
+    Presence("beat").start()
     app.Beat(loglevel=settings().log_level, pidfile=None, quiet=True).run()
 
 

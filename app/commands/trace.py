@@ -7,8 +7,8 @@ import typer
 
 from app.commands.home import Home
 
-WIDE = 46
-"""Characters of the longest bar."""
+WORDS = 60
+"""Characters that stand before the bars."""
 
 
 def trace(
@@ -36,9 +36,10 @@ def trace(
     console.print(f"[bold]{found.turn}[/]  [dim]{where}[/]", soft_wrap=True)
     table = Table("part", "where", "took", "", box=None, pad_edge=False)
     table.columns[2].justify = "right"
-    scale = WIDE / max(found.total, 0.001)
+    place = waterfall.places(found, max(20, console.width - WORDS))
     for bar in found.bars:
-        before, wide = int(bar.begins * scale), max(1, round(bar.took * scale))
+        before = int(place(bar.begins))
+        wide = max(1, int(place(bar.ends)) - before)
         colour = {"engine": "green", "node": "blue", "wait": "yellow"}.get(waterfall.KINDS.get(bar.where, ""), "white")
         drawn = " " * before + f"[{colour}]" + "█" * wide + "[/]"
         table.add_row(bar.name, f"[dim]{bar.where}[/]", waterfall.duration(bar.took), drawn)

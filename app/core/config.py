@@ -91,6 +91,8 @@ class Settings(BaseSettings):
     waiting_limit: int = Field(50, ge=1)
     """Turns one person may have waiting or running at once."""
     login_days: int = Field(30, ge=1)
+    metrics_token: SecretStr = SecretStr("")
+    """With it Prometheus may read `/metrics` from another machine."""
     metrics_days: int = Field(90, ge=2)
     """Days that the figures of single turns are kept; their sums stay longer."""
     api_keep_hours: int = Field(24, ge=1)

@@ -1,10 +1,11 @@
 """A turn's way as a picture: an SVG of plain shapes that takes its colours from the page around it, or brings its own."""
 
+from collections.abc import Callable
 from html import escape
-from math import floor, log10
 from typing import Final
 
 from app.services.traces import Trace
+from app.wire import hops
 
 WIDTH: Final = 760
 ROW: Final = 30
@@ -13,6 +14,8 @@ LEFT: Final = 250
 RIGHT: Final = 70
 """Room for the figure behind the longest bar."""
 HEAD: Final = 30
+APART: Final = 60
+"""Least distance of two figures above the bars."""
 KINDS: Final = {"llama.cpp": "engine", "node": "node", "queue": "wait"}
 """What a bar's colour says, by where the time was spent; everything else is a way."""
 COLOURS: Final = """
@@ -30,24 +33,42 @@ def duration(ms: float) -> str:
     return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"
 
 
+def places(trace: Trace, wide: float) -> Callable[[float], float]:
+    """Return where a time lies on an axis of that width.
+
+    Writing takes seconds and everything else milliseconds: where it is more than half of the whole, it gets a third of
+    the axis, so that the rest can be seen.
+    """
+    total = max(trace.total, 0.001)
+    long = max(trace.bars, key=lambda bar: bar.took, default=None)
+    if long is None or long.took < total / 2 or long.took >= total:
+        return lambda at: at * wide / total
+    scale, begins, ends = wide * 2 / 3 / (total - long.took), long.begins, long.ends
+
+    def place(at: float) -> float:
+        inside = min(max(at - begins, 0.0), long.took)
+        return min(at, begins) * scale + inside * wide / 3 / long.took + max(at - ends, 0.0) * scale
+
+    return place
+
+
 def svg(trace: Trace, *, alone: bool = False) -> str:
     """Draw a trace; `alone` for a file of its own, which then carries its colours for light and dark."""
     height = HEAD + ROW * len(trace.bars) + 8
-    total = max(trace.total, 0.001)
-    scale = (WIDTH - LEFT - RIGHT) / total
-    label = f"The way of a turn: {duration(total)} in all"
+    place = places(trace, WIDTH - LEFT - RIGHT)
+    label = f"The way of a turn: {duration(trace.total)} in all"
     box = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" class="wf" {box}>']
     if alone:
         parts.append(f'<style>{COLOURS}</style><rect class="back" width="{WIDTH}" height="{height}" rx="12"/>')
-    step = _step(total)
-    for index in range(int(total / step) + 1):
-        x = LEFT + index * step * scale
+    for at in _marks(trace):
+        x = LEFT + place(at)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{HEAD - 6}" y2="{height - 6}"/>')
-        parts.append(f'<text class="soft" x="{x:.1f}" y="{HEAD - 12}" text-anchor="middle">{duration(index * step)}</text>')
+        parts.append(f'<text class="soft" x="{x:.1f}" y="{HEAD - 12}" text-anchor="middle">{duration(at)}</text>')
     for row, bar in enumerate(trace.bars):
         y = HEAD + row * ROW
-        x, wide = LEFT + bar.begins * scale, max(2.0, bar.took * scale)
+        x = LEFT + place(bar.begins)
+        wide = max(2.0, LEFT + place(bar.ends) - x)
         words = f"{bar.name}: {duration(bar.took)}, {bar.where}"
         parts.append(
             f'<g><title>{escape(words)}</title><text x="12" y="{y + 14}">{escape(bar.name)}</text>'
@@ -58,7 +79,11 @@ def svg(trace: Trace, *, alone: bool = False) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def _step(total: float) -> float:
-    """Return the distance of the grid's lines: a round figure, so that there are three to eight of them."""
-    power: float = 10 ** floor(log10(total))
-    return next(power * part for part in (0.2, 0.5, 1) if total / (power * part) <= 6)
+def _marks(trace: Trace) -> list[float]:
+    """Return the times whose lines are drawn: the beginning, the first text, the last, the end."""
+    found = [0.0]
+    place = places(trace, WIDTH - LEFT - RIGHT)
+    for at in sorted({trace.hops.get(hop, 0.0) for hop in (hops.FIRST, hops.LAST)} | {trace.total}):
+        if place(at) - place(found[-1]) > APART:
+            found.append(at)
+    return found

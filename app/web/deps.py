@@ -58,9 +58,13 @@ async def person(connection: HTTPConnection) -> Person:
 
 def may_be_guest(connection: HTTPConnection) -> bool:
     """Say whether this is someone at the machine itself, where guests are let in; never through a proxy."""
+    return settings().guests == "loopback" and local(connection)
+
+
+def local(connection: HTTPConnection) -> bool:
+    """Say whether this comes from the machine itself, and through no proxy."""
     forwarded = any(name in connection.headers for name in PROXY_HEADERS)
-    local = connection.client is not None and connection.client.host in LOOPBACK
-    return settings().guests == "loopback" and local and not forwarded
+    return connection.client is not None and connection.client.host in LOOPBACK and not forwarded
 
 
 @cache

@@ -6,6 +6,7 @@ import uvicorn
 
 from app import logs
 from app.core.config import settings
+from app.core.presence import Presence
 
 FRAME_BYTES: Final = 4 << 20
 """Largest frame of a socket that is read at all, so that a prompt far over the limit gets an answer that says so."""
@@ -16,6 +17,7 @@ SHUTDOWN_SECONDS: Final = 3
 def run() -> None:
     """Serve until SIGTERM."""
     logs.configure("web", settings().log_level)
+    Presence("web").start()
     uvicorn.run(
         "app.web.main:create",
         factory=True,

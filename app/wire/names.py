@@ -81,6 +81,10 @@ SAMPLE_SECONDS: Final = 30
 ROLL_UP_SECONDS: Final = 60
 STORAGE_SWEEP_SECONDS: Final = 300
 """How often idle sessions, lost uploads, what is too old and half a backup are looked for."""
+PROCESS_SECONDS: Final = 10
+"""How often a process says that it lives."""
+PROCESS_TTL_SECONDS: Final = 35
+"""One that has missed three of these is gone."""
 MAX_ATTEMPTS: Final = 3
 ENVELOPE_MAX_AGE_SECONDS: Final = 3600
 """An older sealed job or outcome is refused as a replay; longer than the longest turn and a broker outage together."""
@@ -104,8 +108,15 @@ FIGURES: Final = "ml:figures"
 """Stream of the figures that are not in PostgreSQL yet."""
 DRAINING: Final = "ml:nodes:draining"
 """Set of the nodes that are given no more turns; written by the platform, rebuilt from PostgreSQL."""
+PROCESS: Final = "ml:process:"
+"""Begins the key under which a process of the platform says that it lives."""
 RECENT: Final = "ml:recent"
 """List of the durations of the latest turns, in milliseconds, newest first; what an ETA is made of."""
+
+
+def process_key(process: str, host: str, pid: int) -> str:
+    """Return where a process says that it lives, and what it uses."""
+    return f"{PROCESS}{process}:{host}:{pid}"
 
 
 def inference_queue(node: str) -> str:

@@ -6,6 +6,7 @@ from celery.utils.nodenames import default_nodename, host_format
 from celery.worker.components import Pool
 
 from app.core.config import settings
+from app.core.presence import Presence
 from app.wire import names
 from app.wire.errors import BadInput
 from bots.server.app import TASKS, DiscordStep, app
@@ -36,5 +37,6 @@ def run() -> None:
         loglevel=settings().log_level,
         quiet=True,
     )
+    Presence("server-bot").start()
     worker.start()
     raise SystemExit(worker.exitcode)

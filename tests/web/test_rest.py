@@ -28,6 +28,7 @@ PUBLIC = {
     ("GET", "/health"): "for load balancers; says ok or away",
     ("GET", "/"): "leads to the sign-in form, or lets a guest in where guests are",
     ("GET", "/s/{session}"): "as /",
+    ("GET", "/metrics"): "Prometheus on this machine needs no token",
 }
 """What the anonymous may ask for, each with its reason; anything else has to refuse them."""
 
