@@ -42,6 +42,7 @@ MODULES = (
     audit,
     sessions,
     health,
+    prometheus,
     socket,
     openai_models,
     openai_chat,
