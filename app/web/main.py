@@ -24,6 +24,7 @@ from app.web import (
     openai_chat,
     openai_models,
     pages,
+    prometheus,
     sessions,
     socket,
     tokens,
