@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app.commands import audit, keys, node, token, trace, transcript, user
+from app.commands import audit, backup, keys, node, token, trace, transcript, user
 from app.commands.home import Home
 from app.local.errors import LocalError
 from app.wire.errors import MeatLizardError
@@ -22,6 +22,7 @@ app.add_typer(token.app, name="token")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 app.add_typer(transcript.app, name="transcript")
+app.add_typer(backup.app, name="backup")
 app.command()(trace.trace)
 app.add_typer(node.app, name="node")
 
@@ -36,8 +37,11 @@ def web(home: Home = None) -> None:
 
 @app.command()
 def worker(home: Home = None) -> None:
-    """Finish turns, dispatch, sweep, keep figures."""
-    from workers import processes
+    """Finish turns, dispatch, sweep, keep figures, transcripts and backups."""
+    from app.local import scratch
+    from workers import processes, storage
+
+    storage.provide(scratch.cluster)
 
     processes.worker()
 

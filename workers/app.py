@@ -3,6 +3,7 @@
 from typing import Any
 
 from celery import Celery
+from celery.schedules import ParseException, crontab
 from celery.signals import setup_logging
 
 from app import logs
@@ -16,7 +17,7 @@ TASKS = ("workers.turns", "workers.metrics", "workers.storage", "workers.upkeep"
 
 def schedule() -> dict[str, dict[str, Any]]:
     """Return what beat sends, and when."""
-    return {
+    found: dict[str, dict[str, Any]] = {
         "sweep": _every(names.SWEEP, names.SWEEP_SECONDS),
         "storage": _every(names.SWEEP_STORAGE, names.STORAGE_SWEEP_SECONDS),
         "log-metrics": _every(names.LOG_METRICS, names.LOG_SECONDS),
@@ -26,6 +27,17 @@ def schedule() -> dict[str, dict[str, Any]]:
         "forget-conversations": _every(names.FORGET_CONVERSATIONS, 3600),
         "expire-logins": _every(names.EXPIRE_LOGINS, 3600),
     }
+    if line := settings().backup_schedule.strip():
+        # A worker that was down at the hour takes it up when it is back.
+        found["backup"] = {"task": names.SCHEDULED_BACKUP, "schedule": _cron(line), "options": {"expires": 12 * 3600}}
+    return found
+
+
+def _cron(line: str) -> crontab:
+    try:
+        return crontab.from_string(line)
+    except (ValueError, ParseException) as error:
+        raise ValueError(f"MEATLIZARD_BACKUP_SCHEDULE is not right: {line!r} is no cron line such as '15 3 * * *'.") from error
 
 
 def _every(task: str, seconds: float) -> dict[str, Any]:

@@ -9,9 +9,11 @@ import structlog
 from celery import shared_task
 
 from app.core import redis
-from app.services import transcripts
+from app.services import backups, proof, transcripts
+from app.services.proof import Scratch
 from app.wire import names
 from app.wire.errors import Busy, Unavailable
+from app.wire.states import Door
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +27,14 @@ AGAIN: Final[dict[str, Any]] = {
     "max_retries": None,
 }
 """Task options: back off up to 10 minutes, below the broker's visibility timeout, for as long as it takes."""
+
+
+_scratch: list[Scratch] = []
+
+
+def provide(scratch: Scratch) -> None:
+    """Say where backups are proven; the command that starts the worker knows how a PostgreSQL is made."""
+    _scratch[:] = [scratch]
 
 
 @contextmanager
@@ -53,5 +63,22 @@ def sweep() -> None:
     try:
         with alone():
             transcripts.tidy()
+            for backup in backups.tidy():
+                backups.hurry(backup)
     except (Busy, Unavailable) as error:
         log.info("storage.later", error=str(error))
+
+
+@shared_task(name=names.SCHEDULED_BACKUP)
+def scheduled_backup() -> None:
+    """Ask for the backup that is due."""
+    if backups.due():
+        backups.begin("beat", Door.BEAT)
+
+
+@shared_task(name=names.TAKE_BACKUP, **AGAIN)
+def take_backup(backup: str) -> None:
+    """Take a backup that was asked for, and prove it."""
+    with alone():
+        if backups.take(backup) and _scratch:
+            proof.prove(backup, _scratch[0])

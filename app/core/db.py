@@ -50,8 +50,15 @@ def transaction() -> Iterator[Transaction]:
         with _factory().begin() as tx:
             yield tx
     except (OperationalError, PoolTimeout) as error:
-        raise Unavailable from error
+        raise _away(error) from error
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise Unavailable from error
+            raise _away(error) from error
         raise
+
+
+def _away(error: Exception) -> Unavailable:
+    # A restore shuts the database meanwhile (app.services.restore), and PostgreSQL says so in these words.
+    if "not currently accepting connections" in str(error):
+        return Unavailable("The platform is being restored from a backup. Try again in a few minutes.")
+    return Unavailable()

@@ -103,6 +103,20 @@ def upload(key: str, source: Path, progress: Callable[[int], None] | None = None
         raise Unavailable(f"The object store did not keep {key} as it was sent; it is sent again.")
 
 
+def upload_stream(key: str, source: Any, progress: Callable[[int], None] | None = None) -> None:
+    """Keep what is read from `source`, in parts, without a file or knowing its length; all of it or nothing shows."""
+    # Loaded here, as above.
+    from boto3.exceptions import Boto3Error
+    from boto3.s3.transfer import TransferConfig
+
+    config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False)
+    with _asking(key):
+        try:
+            client().upload_fileobj(source, settings().s3_bucket, key, Callback=progress, Config=config)
+        except Boto3Error as error:
+            raise OSError(str(error)) from error
+
+
 def size(key: str) -> int | None:
     """Return an object's size in bytes; None where there is none."""
     try:
@@ -149,10 +163,14 @@ def remove(key: str) -> None:
 
 def sweep_uploads(prefix: str) -> int:
     """End the uploads in parts that nobody goes on with, and remove what they left; return how many."""
-    with _asking(prefix):
-        found = client().list_multipart_uploads(**_bucket(Prefix=prefix)).get("Uploads", ())
-        for one in found:
-            client().abort_multipart_upload(**_bucket(Key=one["Key"], UploadId=one["UploadId"]))
+    found: list[dict[str, Any]] = []
+    try:
+        with _asking(prefix):
+            found = client().list_multipart_uploads(**_bucket(Prefix=prefix)).get("Uploads", [])
+            for one in found:
+                client().abort_multipart_upload(**_bucket(Key=one["Key"], UploadId=one["UploadId"]))
+    except NotFound:
+        pass  # So the embedded store says that there was never one, or that it has just come to its end.
     left = [one.key for one in listed(prefix) if TEMPORARY in one.key]
     for key in left:
         remove(key)

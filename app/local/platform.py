@@ -11,11 +11,13 @@ from typing import Any
 
 from app.core import keys, migrate
 from app.core.config import settings
-from app.services import accounts, joining, nodes
+from app.services import accounts, joining, nodes, restore
 
 
 def prepare(request: dict[str, Any]) -> dict[str, Any]:
     """Does all of it, each part safe to repeat; answers {"node_keys": {name: line}}."""
+    # A restore that was killed has left the database shut.
+    restore.reopen(restore.live_url())
     migrate.upgrade(settings().database_url.get_secret_value())
     accounts.ensure_admin(request["admin"]["name"], request["admin"]["password"])
     joining.admit_all()

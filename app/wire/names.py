@@ -28,6 +28,8 @@ ROLL_UP_METRICS: Final = "metrics.roll_up"
 KEEP_METRICS: Final = "metrics.keep"
 UPLOAD_TRANSCRIPT: Final = "storage.upload_transcript"
 SWEEP_STORAGE: Final = "storage.sweep"
+TAKE_BACKUP: Final = "storage.take_backup"
+SCHEDULED_BACKUP: Final = "storage.scheduled_backup"
 EXPIRE_LOGINS: Final = "upkeep.expire_logins"
 FORGET_CONVERSATIONS: Final = "upkeep.forget_conversations"
 RESEAL: Final = "upkeep.reseal"
@@ -48,6 +50,8 @@ QUEUE_OF: Final = {
     KEEP_METRICS: METRICS,
     UPLOAD_TRANSCRIPT: STORAGE,
     SWEEP_STORAGE: STORAGE,
+    TAKE_BACKUP: STORAGE,
+    SCHEDULED_BACKUP: STORAGE,
     EXPIRE_LOGINS: UPKEEP,
     FORGET_CONVERSATIONS: UPKEEP,
     RESEAL: UPKEEP,
