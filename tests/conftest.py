@@ -41,6 +41,7 @@ def _servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 def servers(_servers: Servers, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servers]:
     """PostgreSQL, Valkey and S3, empty, with the platform's settings pointing at them."""
     monkeypatch.setenv("MEATLIZARD_HOME", str(_servers.home.path))
+    monkeypatch.setenv("MEATLIZARD_GUESTS", "off")  # Tests sit at the machine itself: each would be let in as a guest.
     caches.forget()
     _servers.empty()
     yield _servers

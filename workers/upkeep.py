@@ -3,14 +3,14 @@
 from celery import shared_task
 
 from app.core.broker import enqueue
-from app.services import accounts, conversations, rotation
+from app.services import conversations, logins, rotation
 from app.wire import names
 
 
 @shared_task(name=names.EXPIRE_LOGINS)
 def expire_logins() -> None:
     """Remove the logins whose time is over."""
-    accounts.expire_logins()
+    logins.expire()
 
 
 @shared_task(name=names.FORGET_CONVERSATIONS)

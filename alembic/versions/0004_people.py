@@ -18,8 +18,37 @@ def upgrade() -> None:
     op.add_column("turns", sa.Column("finish_reason", sa.String(32)))
     op.add_column("api_tokens", sa.Column("scopes", sa.String(64), server_default="chat read", nullable=False))
 
+    # Logins say how and when; people come by invitation, or from another provider.
+    op.add_column("logins", sa.Column("seen_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False))
+    op.add_column("logins", sa.Column("how", sa.String(16), server_default="password", nullable=False))
+    op.create_table(
+        "invitations",
+        sa.Column("id", sa.Uuid(), primary_key=True),
+        sa.Column("code_hash", sa.LargeBinary(), nullable=False, unique=True),
+        sa.Column("role", sa.String(16), nullable=False),
+        sa.Column("note", sa.String(64), nullable=False),
+        sa.Column("made_by", sa.String(64), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True)),
+        sa.Column("used_by", sa.String(64)),
+        sa.CheckConstraint("role in ('owner', 'admin', 'member')", name="role"),
+    )
+    op.create_table(
+        "identities",
+        sa.Column("provider", sa.String(16), primary_key=True),
+        sa.Column("subject", sa.String(255), primary_key=True),
+        sa.Column("user_id", sa.Uuid(), sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False, index=True),
+        sa.Column("name", sa.String(64), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    )
+
 
 def downgrade() -> None:
+    op.drop_table("identities")
+    op.drop_table("invitations")
+    op.drop_column("logins", "how")
+    op.drop_column("logins", "seen_at")
     op.drop_column("api_tokens", "scopes")
     op.drop_column("turns", "finish_reason")
     op.drop_column("turns", "form")

@@ -85,3 +85,46 @@ def user_password(
 
     accounts.set_password(name, password, "cli", Door.CLI)
     typer.echo(f"{name} has another password now.")
+
+
+@app.command("invite")
+def user_invite(
+    role: Annotated[str, typer.Option(help="owner, admin or member")] = "member",
+    days: Annotated[int, typer.Option(help="How long it can be used.")] = 7,
+    note: Annotated[str, typer.Option(help="Whom it is for.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one object.")] = False,
+    home: Home = None,
+) -> None:
+    """Make a link that lets one person make an account; it is shown this once."""
+    import json
+
+    from app.core.config import settings
+    from app.services import invitations
+    from app.wire.states import Door
+
+    base = settings().public_url.rstrip("/") or f"http://{settings().host}:{settings().port}"
+    link = invitations.link(invitations.invite(role, days, note, "cli", Door.CLI), base)
+    typer.echo(json.dumps({"link": link}) if as_json else link)
+
+
+@app.command("logins")
+def user_logins(
+    name: str,
+    end: Annotated[bool, typer.Option("--end", help="Sign them out everywhere.")] = False,
+    home: Home = None,
+) -> None:
+    """Show where somebody is signed in, or sign them out everywhere."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from app.services import accounts
+    from app.wire.states import Door
+
+    if end:
+        count = accounts.sign_out_everywhere(name, "cli", Door.CLI)
+        typer.echo(f"{name} is signed out everywhere: {count} logins ended.")
+        return
+    table = Table("browser", "address", "by", "since", "last seen")
+    for one in accounts.logins_of(name):
+        table.add_row(one.device, one.address, one.how, f"{one.since:%Y-%m-%d %H:%M}", f"{one.seen:%Y-%m-%d %H:%M}")
+    Console().print(table)

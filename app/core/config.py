@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     """How people reach the page, when a proxy stands before it; decides which Origin and Host are believed."""
     guests: Literal["off", "loopback"] = "off"
     """Whether someone on this very machine is let in without an account."""
+    proxies: str = ""
+    """Addresses of the proxies before the web process, comma-separated: their word on where a request came from counts."""
+    sign_up: Literal["invite", "open", "off"] = "invite"
+    """Who may make an account by themselves."""
     flower_port: int = 5555
     flower_user: str = "admin"
     flower_password: SecretStr = SecretStr("")

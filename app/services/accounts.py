@@ -1,103 +1,82 @@
-"""People: accounts, passwords, logins and tokens."""
+"""People: accounts, their roles and passwords, and tokens for programs."""
 
-import hashlib
+import contextlib
 import secrets
-from dataclasses import dataclass
-from datetime import timedelta
-from functools import cache
+import unicodedata
 from typing import Final
 from uuid import UUID
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
-from app.core.config import settings
+from app.core import redis
 from app.core.db import transaction
-from app.core.models import ApiToken, Login, User, new_id, now
-from app.services import audit
-from app.services.rights import Right, may, opened
-from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn
+from app.core.models import ApiToken, Turn, User, new_id, now
+from app.services import audit, logins, passwords, throttle, turns
+from app.services.person import Person as Person  # Known by this name to all who ask who somebody is.
+from app.services.rights import Rank
+from app.wire.errors import BadInput, MeatLizardError, NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door
 
 ROLES: Final = ("owner", "admin", "member")
 """What an account may be; guests have none, they come and go with their login."""
-PASSWORD_LENGTH: Final = 10
-"""Fewest characters of a password that a person chooses."""
 TOKEN_PREFIX: Final = "ml-"
 """Lets people and secret scanners see what a string is."""
+HEIGHT: Final[dict[str, int]] = {Rank.OWNER: 3, Rank.ADMIN: 2, Rank.MEMBER: 1, Rank.GUEST: 0}
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Whoever is at the door, once they are known."""
-
-    id: str
-    name: str
-    role: str
-    unlimited: bool = False
-    login: str = ""
-    """The login they hold; empty where they came with a token."""
-    scopes: frozenset[str] | None = None
-    """What the token they came with opens; None where they came with a login."""
-
-    @property
-    def guest(self) -> bool:
-        """Say whether they are here without an account."""
-        return self.role == "guest"
-
-    @property
-    def admin(self) -> bool:
-        """Say whether they look after the platform."""
-        return self.role in ("owner", "admin")
-
-    def may(self, right: Right) -> bool:
-        """Say whether they have a right, and came with something that opens it."""
-        return may(self.role, right) and (self.scopes is None or opened(self.scopes, right))
-
-
-@cache
-def _hasher() -> PasswordHasher:
-    return PasswordHasher()
-
-
-@cache
-def _nobody() -> str:
-    # Verified where there is no such user, so that both refusals take the same time.
-    return _hasher().hash(secrets.token_hex())
-
-
-def _hash(token: str) -> bytes:
-    # A fast hash is right here: these tokens are 256 random bits, not words a person chose.
-    return hashlib.sha256(token.encode()).digest()
+def spelt(name: str) -> str:
+    """Return the one spelling of a name: however it is typed, it is the same account."""
+    return unicodedata.normalize("NFKC", name).strip().lower()
 
 
 def _named(tx: Transaction, name: str) -> User | None:
     if not name.isprintable():  # Nobody is called so, and PostgreSQL would not take NUL or half a character.
         return None
-    return tx.scalar(select(User).where(User.name == name.strip().lower()))
+    return tx.scalar(select(User).where(User.name == spelt(name)))
 
 
 def add(name: str, password: str | None, role: str, actor: str, door: Door) -> str:
     """Make an account and return its id; raise BadInput where the name, password or role cannot be."""
-    name = name.strip().lower()
+    with transaction() as tx:
+        return str(make(tx, name, password, role, actor, door).id)
+
+
+def make(tx: Transaction, name: str, password: str | None, role: str, actor: str, door: Door) -> User:
+    """Make an account in the transaction of what leads to it."""
+    user = User(id=new_id(), name=check_name(name), role=check_role(role), password_hash=None)
+    if password is not None:
+        passwords.check(password, user.name)
+        user.password_hash = passwords.hashed(password)
+    try:
+        with tx.begin_nested():
+            tx.add(user)
+    except IntegrityError as error:
+        raise BadInput(f"There is a user {user.name!r} already: take another name.") from error
+    audit.record(tx, actor, door, "user.add", user.name, role=role)
+    return user
+
+
+def check_name(name: str) -> str:
+    """Return a name as it is kept; raise BadInput where nobody can be called so."""
+    name = spelt(name)
     if not 1 <= len(name) <= 64 or not name.isprintable():
         raise BadInput("A name has 1 to 64 visible characters.")
+    return name
+
+
+def check_role(role: str) -> str:
+    """Return a role that an account may have; raise BadInput where there is no such role."""
     if role not in ROLES:
         raise BadInput(f"There is no role {role!r}: it is one of {', '.join(ROLES)}.")
-    if password is not None and len(password) < PASSWORD_LENGTH:
-        raise BadInput(f"The password is too short: {PASSWORD_LENGTH} characters at least.")
-    user = User(id=new_id(), name=name, role=role, password_hash=password and _hasher().hash(password))
-    try:
-        with transaction() as tx:
-            tx.add(user)
-            tx.flush()
-            audit.record(tx, actor, door, "user.add", name, role=role)
-    except IntegrityError as error:
-        raise BadInput(f"There is a user {name!r} already.") from error
-    return str(user.id)
+    return role
+
+
+def above(by: Person | None, *roles: str) -> None:
+    """Raise NotAllowed unless somebody stands above these roles; owners, and the command line, stand above all."""
+    if by is not None and by.role != Rank.OWNER and any(HEIGHT[role] >= HEIGHT[by.role] for role in roles):
+        raise NotAllowed("Only an owner may do this with owners and administrators.")
 
 
 def ensure_admin(name: str, password: str) -> bool:
@@ -115,54 +94,80 @@ def users() -> list[User]:
         return list(tx.scalars(select(User).where(User.role != "guest").order_by(User.created_at)))
 
 
-def set_role(name: str, role: str, actor: str, door: Door) -> None:
-    """Give an account another role."""
-    if role not in ROLES:
-        raise BadInput(f"There is no role {role!r}: it is one of {', '.join(ROLES)}.")
+def set_role(name: str, role: str, actor: str, door: Door, by: Person | None = None) -> None:
+    """Give an account another role; `by` is who does it, where that is not the command line."""
+    check_role(role)
     with transaction() as tx:
-        user = _named(tx, name)
-        if user is None:
-            raise NotFound(f"There is no user {name!r}.")
+        user = _known(tx, name)
+        above(by, user.role, role)
         if role != "owner":
             _keep_an_owner(tx, user)
         user.role = role
+        touched = logins.changed(tx, user.id)
         audit.record(tx, actor, door, "user.role", user.name, role=role)
+    logins.tell(user.id, touched)
 
 
-def disable(name: str, actor: str, door: Door) -> None:
-    """Shut an account: it cannot sign in, and its logins and tokens end."""
+def disable(name: str, actor: str, door: Door, by: Person | None = None) -> None:
+    """Shut an account: it cannot sign in, its logins and tokens end, and what it has running is stopped."""
     with transaction() as tx:
-        user = _named(tx, name)
-        if user is None:
-            raise NotFound(f"There is no user {name!r}.")
+        user = _known(tx, name)
+        above(by, user.role)
         _keep_an_owner(tx, user)
         user.disabled_at = user.disabled_at or now()
-        tx.execute(delete(Login).where(Login.user_id == user.id))
+        ended = logins.end_all(tx, user.id)
         tx.execute(update(ApiToken).where(ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None)).values(revoked_at=now()))
+        unfinished = tx.scalars(select(Turn.id).where(Turn.user_id == user.id, Turn.finished_at.is_(None))).all()
         audit.record(tx, actor, door, "user.disable", user.name)
+    logins.tell(user.id, ended)
+    for turn in unfinished:
+        with contextlib.suppress(MeatLizardError, *redis.ERRORS):  # Shut out they are; what still runs ends by itself.
+            turns.stop(str(turn), str(user.id))
 
 
-def enable(name: str, actor: str, door: Door) -> None:
+def enable(name: str, actor: str, door: Door, by: Person | None = None) -> None:
     """Open an account again; its old logins and tokens stay ended."""
     with transaction() as tx:
-        user = _named(tx, name)
-        if user is None:
-            raise NotFound(f"There is no user {name!r}.")
+        user = _known(tx, name)
+        above(by, user.role)
         user.disabled_at = None
         audit.record(tx, actor, door, "user.enable", user.name)
 
 
 def set_password(name: str, password: str, actor: str, door: Door) -> None:
     """Give an account another password; its logins end everywhere."""
-    if len(password) < PASSWORD_LENGTH:
-        raise BadInput(f"The password is too short: {PASSWORD_LENGTH} characters at least.")
+    passwords.check(password, spelt(name))
+    fresh = passwords.hashed(password)
     with transaction() as tx:
-        user = _named(tx, name)
-        if user is None:
-            raise NotFound(f"There is no user {name!r}.")
-        user.password_hash = _hasher().hash(password)
-        tx.execute(delete(Login).where(Login.user_id == user.id))
+        user = _known(tx, name)
+        user.password_hash = fresh
+        ended = logins.end_all(tx, user.id)
         audit.record(tx, actor, door, "user.password", user.name)
+    logins.tell(user.id, ended)
+
+
+def logins_of(name: str) -> list[logins.Shown]:
+    """Return where somebody is signed in."""
+    with transaction() as tx:
+        user = _known(tx, name)
+    return logins.listed(str(user.id))
+
+
+def sign_out_everywhere(name: str, actor: str, door: Door) -> int:
+    """End all logins of an account and return how many there were; tokens for programs go on."""
+    with transaction() as tx:
+        user = _known(tx, name)
+        ended = logins.end_all(tx, user.id)
+        audit.record(tx, actor, door, "login.end_all", user.name)
+    logins.tell(user.id, ended)
+    return len(ended)
+
+
+def _known(tx: Transaction, name: str) -> User:
+    user = _named(tx, name)
+    if user is None or user.role == Rank.GUEST:
+        raise NotFound(f"There is no user {name!r}.")
+    return user
 
 
 def _keep_an_owner(tx: Transaction, user: User) -> None:
@@ -173,22 +178,54 @@ def _keep_an_owner(tx: Transaction, user: User) -> None:
 
 
 def sign_in(name: str, password: str, user_agent: str, address: str) -> str:
-    """Return a new login's token; raise NotSignedIn with the same words and after the same time whatever was wrong."""
+    """Return a new login's token; raise NotSignedIn with the same words and after the same time whatever was wrong.
+
+    Raises TooOften where there were too many tries for this name or from this address.
+    """
+    name = spelt(name)
+    throttle.count(name, address)
     with transaction() as tx:
         user = _named(tx, name)
-    try:
-        _hasher().verify(user.password_hash if user and user.password_hash else _nobody(), password)
-        good = bool(user and user.password_hash and not user.disabled_at)
-    except (VerificationError, InvalidHashError):
-        good = False
+    good = passwords.verify(user.password_hash if user else None, password) and user is not None and not user.disabled_at
     with transaction() as tx:
         if not good or user is None:
             audit.record(tx, "anonymous", Door.WEB, "login.refused", address=address)
         else:
-            token = _login(tx, user.id, user_agent, address)
+            if user.password_hash and passwords.outdated(user.password_hash):
+                tx.execute(update(User).where(User.id == user.id).values(password_hash=passwords.hashed(password)))
+            token = logins.begin(tx, user.id, "password", user_agent, address)
             audit.record(tx, user.name, Door.WEB, "login", address=address)
+            throttle.forgive(name)
             return token
     raise NotSignedIn("Name and password do not fit. Try again, or ask whoever runs this platform.")
+
+
+def has_password(who: Person) -> bool:
+    """Say whether somebody can sign in by a password; others come from another provider."""
+    with transaction() as tx:
+        return tx.get_one(User, UUID(who.id)).password_hash is not None
+
+
+def change_password(who: Person, old: str, new: str, user_agent: str, address: str) -> str:
+    """Give oneself another password and return the token of a new login; all others end everywhere.
+
+    Raises NotAllowed where the old one is wrong: the answer to that is to type it again, not to sign in.
+    """
+    throttle.count(who.name, address)
+    passwords.check(new, who.name)
+    with transaction() as tx:
+        known = tx.get_one(User, UUID(who.id)).password_hash
+    if known is not None and not passwords.verify(known, old):
+        raise NotAllowed("The old password is another one. Try again.")
+    fresh = passwords.hashed(new)
+    with transaction() as tx:
+        tx.execute(update(User).where(User.id == UUID(who.id)).values(password_hash=fresh))
+        ended = logins.end_all(tx, UUID(who.id))
+        token = logins.begin(tx, UUID(who.id), "password", user_agent, address)
+        audit.record(tx, who.name, Door.WEB, "user.password", who.name)
+    throttle.forgive(who.name)
+    logins.tell(who.id, ended)
+    return token
 
 
 def enter_as_guest(user_agent: str, address: str) -> str:
@@ -197,36 +234,4 @@ def enter_as_guest(user_agent: str, address: str) -> str:
         user = User(id=new_id(), name=f"guest-{secrets.token_hex(6)}", role="guest", password_hash=None)
         tx.add(user)
         tx.flush()
-        return _login(tx, user.id, user_agent, address)
-
-
-def _login(tx: Transaction, user: UUID, user_agent: str, address: str) -> str:
-    token = secrets.token_urlsafe(32)
-    expires = now() + timedelta(days=settings().login_days)
-    tx.add(Login(user_id=user, token_hash=_hash(token), expires_at=expires, user_agent=user_agent[:200], address=address[:64]))
-    return token
-
-
-def by_login(token: str) -> Person:
-    """Return whose login this is; raise NotSignedIn where it has ended."""
-    with transaction() as tx:
-        row = tx.execute(
-            select(User, Login.id)
-            .join(Login, Login.user_id == User.id)
-            .where(Login.token_hash == _hash(token), Login.expires_at > now(), User.disabled_at.is_(None))
-        ).first()
-    if row is None:
-        raise NotSignedIn
-    return Person(str(row.User.id), row.User.name, row.User.role, login=str(row.id))
-
-
-def sign_out(token: str) -> None:
-    """End a login."""
-    with transaction() as tx:
-        tx.execute(delete(Login).where(Login.token_hash == _hash(token)))
-
-
-def expire_logins() -> int:
-    """Remove the logins whose time is over; return how many."""
-    with transaction() as tx:
-        return len(tx.execute(delete(Login).where(Login.expires_at <= now()).returning(Login.id)).all())
+        return logins.begin(tx, user.id, "guest", user_agent, address)

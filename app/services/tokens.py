@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 
 from app.core.db import transaction
 from app.core.models import ApiToken, User, now
-from app.services import audit
+from app.services import audit, logins
 from app.services.accounts import TOKEN_PREFIX, Person
 from app.services.rights import SCOPES
 from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn
@@ -139,6 +139,7 @@ def revoke(token: str, actor: str, door: Door, user: str | None = None) -> None:
         if kept.revoked_at is None:
             tx.execute(update(ApiToken).where(ApiToken.id == kept.id).values(revoked_at=now()))
             audit.record(tx, actor, door, "token.revoke", str(kept.id), label=kept.name)
+    logins.tell(kept.user_id, [])  # What it has open is closed.
 
 
 def _shown(token: ApiToken, name: str) -> Shown:

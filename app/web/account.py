@@ -1,11 +1,14 @@
 """The account page: who one is here, and where one is signed in."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
-from app.services.accounts import Person
+from app.core.config import settings
+from app.services import accounts, logins
+from app.services.person import Person
 from app.services.rights import Right
 from app.web import panels
 from app.web.deps import needs
@@ -16,4 +19,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/account", response_class=HTMLResponse)
 async def account_page(request: Request, who: Annotated[Person, needs(Right.OWN_ACCOUNT)]) -> Response:
     """Show one's account."""
-    return panels.show(request, who, "account.html")
+    found = await asyncio.to_thread(logins.listed, who.id)
+    protected = not who.guest and await asyncio.to_thread(accounts.has_password, who)
+    sign_up = settings().sign_up
+    return panels.show(request, who, "account.html", logins=found, protected=protected, sign_up=sign_up)

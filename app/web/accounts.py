@@ -1,24 +1,29 @@
-"""Signing in and out, and who one is."""
+"""Signing in, up and out, and what one may do with one's own account."""
 
 import asyncio
-from typing import Any, Final
+import contextlib
+from typing import Annotated, Any, Final
 
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from app.services import accounts
+from app.services import accounts, invitations, logins
+from app.services.person import Person
+from app.services.rights import Right
 from app.web import deps
-from app.web.deps import Known
-from app.web.pages import address
-from app.wire.errors import Busy
+from app.web.deps import Known, address, agent, needs
+from app.wire.errors import Busy, NotSignedIn
+from app.wire.states import Door
 
 router = APIRouter(prefix="/api", tags=["accounts"])
 
-_LOGINS: Final = CapacityLimiter(1)
+_HASHING: Final = CapacityLimiter(1)
 """Checking a password takes a core for a tenth of a second on purpose: a flood of tries must not take them all."""
-WAITING_LOGINS: Final = 20
-"""Sign-ins that may wait for their turn; whoever comes then is asked to come back."""
+WAITING: Final = 20
+"""Tries that may wait for their turn; whoever comes then is asked to come back."""
+
+Own = Annotated[Person, needs(Right.OWN_ACCOUNT)]
 
 
 class Credentials(BaseModel):
@@ -26,6 +31,39 @@ class Credentials(BaseModel):
 
     name: str = Field(max_length=64)
     password: str = Field(max_length=1024)
+
+
+class SignUp(Credentials):
+    """A new account, with the code of an invitation if there is one."""
+
+    invitation: str | None = Field(default=None, max_length=64)
+
+
+class Code(BaseModel):
+    """The code of an invitation."""
+
+    invitation: str = Field(max_length=64)
+
+
+class NewPassword(BaseModel):
+    """The password that was, and the one that shall be."""
+
+    old: str = Field(default="", max_length=1024)
+    new: str = Field(max_length=1024)
+
+
+def _room() -> None:
+    if _HASHING.statistics().tasks_waiting >= WAITING:
+        raise Busy("Too many people are signing in at once. Wait a moment and try again.")
+
+
+async def _enter(request: Request, token: str) -> Response:
+    """Answer with a new login; the one this browser held before ends, so that nobody can have planted it."""
+    if before := request.cookies.get(deps.cookie_name()):
+        await asyncio.to_thread(logins.end, before)
+    response = Response(status_code=204)
+    deps.set_cookie(response, token)
+    return response
 
 
 @router.get("/me")
@@ -37,22 +75,79 @@ async def me(who: Known) -> dict[str, Any]:
 @router.post("/login", status_code=204)
 async def login(given: Credentials, request: Request) -> Response:
     """Sign in; the new login comes as a cookie."""
-    agent = request.headers.get("user-agent", "")
-    if _LOGINS.statistics().tasks_waiting >= WAITING_LOGINS:
-        raise Busy("Too many people are signing in at once. Wait a moment and try again.")
+    _room()
     token = await to_thread.run_sync(
-        accounts.sign_in, given.name, given.password, agent, address(request), limiter=_LOGINS
+        accounts.sign_in, given.name, given.password, agent(request), address(request), limiter=_HASHING
     )
-    response = Response(status_code=204)
-    deps.set_cookie(response, token)
-    return response
+    return await _enter(request, token)
+
+
+@router.post("/join", status_code=204)
+async def join(given: SignUp, request: Request) -> Response:
+    """Make an account and sign in to it; a guest keeps what they have."""
+    _room()
+    guest = None
+    with contextlib.suppress(NotSignedIn):
+        guest = await deps.person(request)
+    code, agent_, address_ = given.invitation, agent(request), address(request)
+    token = await to_thread.run_sync(
+        invitations.join, code, given.name, given.password, agent_, address_, guest, limiter=_HASHING
+    )
+    return await _enter(request, token)
+
+
+@router.post("/invitations/look")
+async def look(given: Code, request: Request) -> dict[str, Any]:
+    """Say what an invitation is for."""
+    found = await asyncio.to_thread(invitations.look, given.invitation, address(request))
+    return {"role": found.role, "made_by": found.made_by, "expires_at": found.expires.isoformat()}
 
 
 @router.post("/logout", status_code=204)
 async def logout(request: Request) -> Response:
     """End the login that this browser holds."""
     if token := request.cookies.get(deps.cookie_name()):
-        await asyncio.to_thread(accounts.sign_out, token)
+        await asyncio.to_thread(logins.end, token)
+    return _leave()
+
+
+@router.post("/account/password", status_code=204)
+async def change_password(given: NewPassword, request: Request, who: Annotated[Person, needs(Right.LINK)]) -> Response:
+    """Give oneself another password; one stays signed in here, and nowhere else."""
+    _room()
+    token = await to_thread.run_sync(
+        accounts.change_password, who, given.old, given.new, agent(request), address(request), limiter=_HASHING
+    )
+    return await _enter(request, token)
+
+
+@router.get("/account/logins")
+async def list_logins(who: Own) -> dict[str, Any]:
+    """Return where one is signed in."""
+    found = await asyncio.to_thread(logins.listed, who.id)
+    rows = [
+        {"id": one.id, "device": one.device, "address": one.address, "how": one.how, "here": one.id == who.login}
+        | {"since": one.since.isoformat(), "seen": one.seen.isoformat()}
+        for one in found
+    ]
+    return {"logins": rows}
+
+
+@router.delete("/account/logins/{login}", status_code=204)
+async def end_login(login: str, who: Own) -> Response:
+    """Sign out another browser, or this one."""
+    await asyncio.to_thread(logins.end_one, login, who, Door.WEB)
+    return _leave() if login == who.login else Response(status_code=204)
+
+
+@router.delete("/account/logins", status_code=204)
+async def end_logins(who: Own) -> Response:
+    """Sign out everywhere, here included."""
+    await asyncio.to_thread(logins.end_everywhere, who, Door.WEB)
+    return _leave()
+
+
+def _leave() -> Response:
     response = Response(status_code=204)
     deps.clear_cookie(response)
     return response

@@ -4,15 +4,15 @@ import asyncio
 from functools import cache
 from typing import Annotated, Any, Final
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from app.core.config import settings
-from app.services import accounts, tokens
-from app.services.accounts import Person
+from app.services import accounts, logins, tokens
+from app.services.person import VISITOR, Person
 from app.services.rights import Right
-from app.web.security import LOOPBACK, secure
+from app.web.security import LOOPBACK, SAFE, secure
 from app.wire.errors import NotAllowed, NotSignedIn
 
 PROXY_HEADERS: Final = (
@@ -46,14 +46,55 @@ def clear_cookie(response: Response) -> None:
 
 
 async def person(connection: HTTPConnection) -> Person:
-    """Return who is at the door; raise NotSignedIn where nobody known is."""
+    """Return who is at the door; raise NotSignedIn where nobody known is.
+
+    A guest of whom nothing is kept yet may look, and no more: see `arriving`.
+    """
     scheme, _, token = connection.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
+    if scheme:
+        if scheme.lower() != "bearer":
+            raise NotSignedIn
         return await asyncio.to_thread(tokens.holder, token.strip())
-    cookie = connection.cookies.get(cookie_name())
-    if not cookie:
+    if cookie := connection.cookies.get(cookie_name()):
+        return await asyncio.to_thread(logins.person, cookie)
+    if not may_be_guest(connection):
         raise NotSignedIn
-    return await asyncio.to_thread(accounts.by_login, cookie)
+    if connection.scope.get("method", "GET") in SAFE:
+        return VISITOR
+    raise NotSignedIn
+
+
+async def arriving(request: Request, response: Response) -> Person:
+    """Return who is at the door, as `person` does; a guest who is about to keep something gets a login of their own."""
+    try:
+        who = await person(request)
+    except NotSignedIn:
+        if "authorization" in request.headers or not may_be_guest(request):
+            raise
+        token = await asyncio.to_thread(accounts.enter_as_guest, agent(request), address(request))
+        set_cookie(response, token)
+        return await asyncio.to_thread(logins.person, token)
+    if not who.may(Right.CHAT):
+        raise NotAllowed
+    return who
+
+
+arriving.right = Right.CHAT  # type: ignore[attr-defined]  # As `needs` marks its own.
+
+
+def agent(connection: HTTPConnection) -> str:
+    """Return what the browser says of itself."""
+    return connection.headers.get("user-agent", "")
+
+
+def address(connection: HTTPConnection) -> str:
+    """Return where a request comes from: the last address that no proxy of ours has."""
+    ours = {one.strip() for one in settings().proxies.split(",")}
+    way = [one.strip() for one in connection.headers.get("x-forwarded-for", "").split(",")]
+    here = connection.client.host if connection.client else ""
+    while here in ours and way:
+        here = way.pop()
+    return here[:64]
 
 
 def may_be_guest(connection: HTTPConnection) -> bool:

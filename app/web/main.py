@@ -1,5 +1,6 @@
 """The web application, put together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -25,11 +26,13 @@ from app.web import (
     openai_chat,
     openai_models,
     pages,
+    people,
     prometheus,
     sessions,
     socket,
     tokens,
 )
+from app.web.doorkeeper import Doorkeeper
 from app.web.openai_errors import BadField
 from app.web.security import HEADERS, Guard, refusal
 from app.wire.errors import BadInput, MeatLizardError, NotFound, NotSignedIn, Unavailable
@@ -40,6 +43,7 @@ MODULES = (
     discord,
     account,
     accounts,
+    people,
     archive,
     audit,
     backups,
@@ -66,7 +70,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     subscriber = redis.pubsub_client()
     async with Hub(subscriber).running() as hub:
         app.state.hub = hub
+        app.state.doorkeeper = Doorkeeper(hub)
+        keeping = asyncio.create_task(app.state.doorkeeper.run(), name="doorkeeper")
         yield
+        keeping.cancel()
     await subscriber.aclose()
     await app.state.redis.aclose()
 

@@ -1,6 +1,5 @@
-"""The pages: the chat and the sign-in form."""
+"""The pages that one sees before all others: the chat, the forms to sign in and to sign up, and what went wrong."""
 
-import asyncio
 from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import urlencode
@@ -9,9 +8,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
-from app.services import accounts
-from app.web import deps
-from app.web.deps import may_be_guest, person
+from app.core.config import settings
+from app.services.person import VISITOR
+from app.web.deps import clear_cookie, may_be_guest, person
 from app.wire.errors import NotSignedIn
 
 router = APIRouter(include_in_schema=False)
@@ -19,26 +18,20 @@ templates = Jinja2Templates(Path(__file__).parent / "templates")
 VERSION = version("meatlizard")
 
 
-def address(request: Request) -> str:
-    """Return where a request comes from, as far as it is known."""
-    return request.client.host if request.client else ""
-
-
 async def _chat(request: Request, session: str | None) -> Response:
-    token = None
+    stale = False
     try:
         who = await person(request)
     except NotSignedIn:
         if not may_be_guest(request):
-            return RedirectResponse("/login", 303)
-        token = await asyncio.to_thread(
-            accounts.enter_as_guest, request.headers.get("user-agent", ""), address(request)
-        )
-        who = await asyncio.to_thread(accounts.by_login, token)
-    context = {"user": {"name": who.name, "role": who.role, "guest": who.guest}, "session_id": session, "version": VERSION}
+            return RedirectResponse("/login", 303) if session is None else to_sign_in(request)
+        who, stale = VISITOR, True
+    # Guests are all called so: what the browser keeps for one is there again when they have a row.
+    user = {"name": "guest" if who.guest else who.name, "role": who.role, "guest": who.guest}
+    context = {"user": user, "session_id": session, "version": VERSION}
     response = templates.TemplateResponse(request, "chat.html", context)
-    if token:
-        deps.set_cookie(response, token)
+    if stale:  # What the page asks for next is asked as a guest, not with a login that has ended.
+        clear_cookie(response)
     return response
 
 
@@ -71,4 +64,15 @@ async def session_page(request: Request, session: str) -> Response:
 @router.get("/login", response_class=HTMLResponse)
 async def login_page(request: Request) -> Response:
     """Show the sign-in form."""
-    return templates.TemplateResponse(request, "login.html", {"user": None, "error": None, "version": VERSION})
+    return _form(request, "login.html")
+
+
+@router.get("/join", response_class=HTMLResponse)
+async def join_page(request: Request) -> Response:
+    """Show the sign-up form; the invitation stands behind the # of the address, which no server gets to see."""
+    return _form(request, "join.html")
+
+
+def _form(request: Request, template: str) -> Response:
+    context = {"user": None, "version": VERSION, "sign_up": settings().sign_up}
+    return templates.TemplateResponse(request, template, context)

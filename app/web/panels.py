@@ -69,6 +69,7 @@ PANELS: Final = (
     Panel("/backups", "Backups and schedule", Right.BACKUP),
     Panel("/admin/audit", "Audit", Right.SEE_AUDIT),
     Panel("/tokens", "Tokens", Right.MANAGE_TOKENS, "You"),
+    Panel("/people", "People", Right.MANAGE_PEOPLE),
 )
 """In the order in which the list shows them."""
 

@@ -1,14 +1,15 @@
 """Sessions and turns over REST; what streams goes over the socket."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, Field
 
 from app.services import dispatch, sessions, turns
+from app.services.person import Person
 from app.services.sessions import Summary
-from app.web.deps import Known
+from app.web.deps import Known, arriving
 
 router = APIRouter(prefix="/api", tags=["sessions"])
 
@@ -30,7 +31,7 @@ async def list_sessions(who: Known) -> dict[str, Any]:
 
 
 @router.post("/sessions", status_code=201)
-async def create_session(who: Known) -> dict[str, Any]:
+async def create_session(who: Annotated[Person, Depends(arriving)]) -> dict[str, Any]:
     """Open a session."""
     return _summary(await asyncio.to_thread(sessions.create, who.id))
 

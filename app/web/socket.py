@@ -50,7 +50,9 @@ RATE: Final = RateLimitItemPerSecond(20)
 class ChatSocket:
     """One browser's open page of one session."""
 
-    def __init__(self, socket: WebSocket, who: Person, session: str, hub: Hub, client: Redis) -> None:
+    def __init__(
+        self, socket: WebSocket, who: Person, session: str, hub: Hub, client: Redis, ended: asyncio.Event
+    ) -> None:
         self._socket: Final = socket
         self._who = who
         self._welcomed = time.monotonic()
@@ -60,6 +62,8 @@ class ChatSocket:
         self._watches: Final[dict[str, asyncio.Task[None]]] = {}
         self._sending: Final = asyncio.Lock()
         self._stamps: Final = Stamps()
+        self._ended: Final = ended
+        """Set by the doorkeeper when they are not welcome any more."""
         self._limiter: Final = MovingWindowRateLimiter(MemoryStorage())
         self._cut: Final = asyncio.Event()
         """Set when the reader is given up; a reader that takes nothing takes no close frame either."""
@@ -69,15 +73,24 @@ class ChatSocket:
         listening = asyncio.create_task(self._listen())
         receiving = asyncio.create_task(self._receive())
         cut = asyncio.create_task(self._cut.wait())
+        ended = asyncio.create_task(self._ended.wait())
         try:
-            await asyncio.wait((receiving, cut), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((receiving, cut, ended), return_when=asyncio.FIRST_COMPLETED)
             if receiving.done():
                 receiving.result()
+            elif ended.done():
+                await self._show_out()
         except (WebSocketDisconnect, TimeoutError):
             pass
         finally:
-            for task in (listening, receiving, cut, *self._watches.values()):
+            for task in (listening, receiving, cut, ended, *self._watches.values()):
                 task.cancel()
+
+    async def _show_out(self) -> None:
+        for watch in self._watches.values():
+            watch.cancel()
+        async with asyncio.timeout(SEND_SECONDS):
+            await self._socket.close(SIGN_IN_AGAIN, "your login has ended")
 
     async def _receive(self) -> None:
         while True:
@@ -217,20 +230,18 @@ class ChatSocket:
 async def chat(socket: WebSocket, session: str) -> None:
     """Open the socket of a session for its owner."""
     await socket.accept()
+    state = socket.app.state
     try:
         who = await person(socket)
         if not who.may(Right.CHAT):
             raise NotSignedIn("This token is not for chatting: make one with the scope `chat`.")
         await asyncio.to_thread(sessions.check, session, who.id)
+        async with state.doorkeeper.visit(socket, who) as ended:
+            session = str(sessions.parse_id(session))
+            await ChatSocket(socket, who, session, state.hub, state.redis, ended).run()
     except NotSignedIn as error:
         await socket.close(SIGN_IN_AGAIN, str(error)[:120])
-        return
     except NotFound as error:
         await socket.close(NO_SUCH_SESSION, str(error)[:120])
-        return
     except MeatLizardError as error:
         await socket.close(TRY_AGAIN, str(error)[:120])
-        return
-    state = socket.app.state
-    session = str(sessions.parse_id(session))
-    await ChatSocket(socket, who, session, state.hub, state.redis).run()

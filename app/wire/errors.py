@@ -8,6 +8,7 @@
     ├── NotFound            no such thing, or not yours: the answer is the same
     ├── NotSignedIn
     ├── Busy                a limit is reached for now
+    │   └── TooOften        and it ends at a known time
     ├── Unavailable         a server the platform needs is away; nothing was lost
     └── EnvelopeError       sealed bytes that do not open
         ├── EnvelopeForged
@@ -91,6 +92,19 @@ class Busy(MeatLizardError):
     status = 429
     retry_seconds = 5
     message = "Too much at once. Wait a moment and send it again."
+
+
+class TooOften(Busy):
+    """A limit that ends after a known time."""
+
+    code = "too_often"
+
+    def __init__(self, what: str, seconds: int) -> None:
+        minutes = -(-seconds // 60)
+        wait = f"{seconds} seconds" if seconds < 90 else f"{minutes} minutes"
+        super().__init__(f"{what}. Try again in {wait}.")
+        self.retry_seconds = seconds
+        """How long it lasts; answers carry it as Retry-After."""
 
 
 class Unavailable(MeatLizardError):

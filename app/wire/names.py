@@ -117,6 +117,23 @@ PROCESS: Final = "ml:process:"
 RECENT: Final = "ml:recent"
 """List of the durations of the latest turns, in milliseconds, newest first; what an ETA is made of."""
 
+LOGINS: Final = "ml:logins"
+"""Pub/Sub channel that tells every web process whose logins or tokens ended, or `*` for everybody's."""
+TRIES: Final = "ml:tries"
+"""What the keys begin with that count tries to sign in."""
+SIGN_IN_SECONDS: Final = 600
+"""How long signing in at another provider may take, from the button to the way back."""
+
+
+def login(digest: str) -> str:
+    """Return the sealed answer to whose login a cookie's hash is; it lives for a minute and is then looked up anew."""
+    return f"ml:login:{digest}"
+
+
+def sign_in(state: str) -> str:
+    """Return what is remembered, sealed, while somebody signs in at another provider."""
+    return f"ml:sign-in:{state}"
+
 
 def process_key(process: str, host: str, pid: int) -> str:
     """Return where a process says that it lives, and what it uses."""

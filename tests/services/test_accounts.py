@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import ApiToken, AuditRecord, Login, now
-from app.services import accounts, audit, tokens
+from app.services import accounts, audit, logins, tokens
 from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door
 from tests.support.people import Member
@@ -65,14 +65,14 @@ def test_the_first_admin_is_made_once(servers: Servers) -> None:
 def test_signing_in_and_out(servers: Servers) -> None:
     identity = add()
     token = accounts.sign_in("GRACE", PASSWORD, "x" * 500, "127.0.0.1")
-    person = accounts.by_login(token)
+    person = logins.person(token)
     assert (person.id, person.name, person.role, person.guest, person.admin) == (identity, "grace", "member", False, False)
     with transaction() as tx:
         assert token.encode() not in tx.scalars(select(Login.token_hash)).one()
-    accounts.sign_out(token)
-    accounts.sign_out(token)
+    logins.end(token)
+    logins.end(token)
     with pytest.raises(NotSignedIn):
-        accounts.by_login(token)
+        logins.person(token)
 
 
 def test_whatever_is_wrong_the_words_are_the_same(servers: Servers) -> None:
@@ -92,7 +92,7 @@ def test_a_disabled_account_is_out_at_once(servers: Servers) -> None:
     token = tokens.new("grace", "", tokens.DEFAULT, None, "test", Door.CLI, unlimited=False)
     accounts.disable("grace", "test", Door.CLI)
     for use in (
-        lambda: accounts.by_login(login),
+        lambda: logins.person(login),
         lambda: tokens.holder(token),
         lambda: accounts.sign_in("grace", PASSWORD, "", ""),
     ):
@@ -104,9 +104,9 @@ def test_a_login_runs_out(ada: Member) -> None:
     with transaction() as tx:
         tx.execute(update(Login).values(expires_at=now() - timedelta(seconds=1)))
     with pytest.raises(NotSignedIn):
-        accounts.by_login(ada.login)
-    assert accounts.expire_logins() == 1
-    assert accounts.expire_logins() == 0
+        logins.person(ada.login)
+    assert logins.expire() == 1
+    assert logins.expire() == 0
 
 
 def test_a_login_lasts_as_long_as_the_setting_says(ada: Member) -> None:
@@ -125,7 +125,7 @@ def test_a_token_that_ended_opens_nothing(ada: Member, change: dict[str, str]) -
 
 
 def test_a_login_is_no_token_and_a_token_no_login(ada: Member) -> None:
-    for use in (lambda: tokens.holder(ada.login), lambda: accounts.by_login(ada.token), lambda: accounts.by_login("")):
+    for use in (lambda: tokens.holder(ada.login), lambda: logins.person(ada.token), lambda: logins.person("")):
         with pytest.raises(NotSignedIn):
             use()
 
@@ -146,7 +146,7 @@ def test_roles_change_to_what_there_is(ada: Member) -> None:
 
 def test_guests_are_not_listed_and_have_no_password(servers: Servers) -> None:
     token = accounts.enter_as_guest("", "127.0.0.1")
-    guest = accounts.by_login(token)
+    guest = logins.person(token)
     assert guest.guest
     assert accounts.users() == []
     with pytest.raises(NotSignedIn):
@@ -250,7 +250,7 @@ def test_a_new_password_ends_every_login(servers: Servers) -> None:
     accounts.add("olga", "a long password", "owner", "test", Door.CLI)
     login = accounts.sign_in("olga", "a long password", "", "")
     accounts.set_password("olga", "quite another", "test", Door.CLI)
-    for refused in (lambda: accounts.by_login(login), lambda: accounts.sign_in("olga", "a long password", "", "")):
+    for refused in (lambda: logins.person(login), lambda: accounts.sign_in("olga", "a long password", "", "")):
         with pytest.raises(NotSignedIn):
             refused()
     assert accounts.sign_in("olga", "quite another", "", "")

@@ -1,9 +1,10 @@
 """People and their conversations, made without ceremony."""
 
 from dataclasses import dataclass
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from app.services import accounts, sessions, tokens, turns
+from app.core.db import transaction
+from app.services import accounts, logins, sessions, tokens, turns
 from app.services.turns import Accepted
 from app.wire.states import Door
 
@@ -24,10 +25,10 @@ class Member:
         return turns.submit(self.id, session, str(uuid4()), words, parent, Door.WEB)
 
 
-def member(name: str = "ada") -> Member:
-    """Make one; the login is a guest's that was given to the account, since a password costs a tenth of a second."""
-    identity = accounts.add(name, None, "member", "test", Door.CLI)
+def member(name: str = "ada", role: str = "member") -> Member:
+    """Make one; the login comes without a password, which costs a tenth of a second."""
+    identity = accounts.add(name, None, role, "test", Door.CLI)
     token = tokens.new(name, "", tokens.DEFAULT, None, "test", Door.CLI)
-    with accounts.transaction() as tx:
-        login = accounts._login(tx, accounts.UUID(identity), "tests", "127.0.0.1")
+    with transaction() as tx:
+        login = logins.begin(tx, UUID(identity), "password", "tests", "127.0.0.1")
     return Member(identity, name, token, login)

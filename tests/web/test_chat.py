@@ -6,11 +6,11 @@ from uuid import uuid4
 
 import pytest
 
-from app.services import accounts, turns
+from app.services import turns
 from app.web import socket
 from app.wire.errors import Unavailable
 from app.wire.names import turn_channel
-from app.wire.states import Door, TurnState
+from app.wire.states import TurnState
 from tests.support.nodes import PlayedNode
 from tests.support.people import Member
 from tests.support.waiting import until_async
@@ -248,19 +248,6 @@ async def test_a_reader_that_takes_nothing_is_cut_loose_alone(
         assert not await slow.closed_well()
 
 
-
-
-async def test_somebody_who_was_shut_out_is_not_answered(
-    site: Site, ada: Member, node: PlayedNode, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(socket, "WELCOME_SECONDS", 0.0)
-    session = ada.session()
-    async with site.page(ada, session) as page:
-        await asyncio.to_thread(accounts.disable, "ada", "test", Door.CLI)
-        await page.send(type="prompt", id=str(uuid4()), text="Still here?", parent=None)
-        refused = await page.hear("error")
-        assert refused["code"] == "not_signed_in"
-        assert await page.closed() == socket.SIGN_IN_AGAIN
 
 
 async def test_no_delta_begins_before_what_the_page_has(site: Site, ada: Member, node: PlayedNode) -> None:

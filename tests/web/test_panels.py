@@ -4,7 +4,7 @@ import pytest
 
 from app.services.rights import RIGHTS, Rank, Right, may
 from app.web.panels import PANELS, Panel
-from tests.support.people import Member
+from tests.support.people import member
 from tests.support.website import Site
 
 HTML = {"accept": "text/html"}
@@ -15,14 +15,15 @@ def test_each_role_has_all_that_the_one_below_it_has() -> None:
     assert not may("king", Right.CHAT)
 
 
+@pytest.mark.parametrize("role", ["member", "admin", "owner"])
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.path)
-async def test_a_panel_is_for_those_who_have_its_right(site: Site, ada: Member, panel: Panel) -> None:
-    async with site.browser(ada, follow_redirects=False) as browser:
+async def test_a_panel_is_for_those_who_have_its_right(site: Site, servers: object, panel: Panel, role: str) -> None:
+    async with site.browser(member("ada", role), follow_redirects=False) as browser:
         answer = await browser.get(panel.path, headers=HTML)
-        assert answer.status_code == (200 if may("member", panel.right) else 403), answer.text
+        assert answer.status_code == (200 if may(role, panel.right) else 403), answer.text
         shown = (await browser.get("/account", headers=HTML)).text
-        assert (f'href="{panel.path}"' in shown) == may("member", panel.right)
-        assert (f"<h1>{panel.title}</h1>" in answer.text) == may("member", panel.right)
+        assert (f'href="{panel.path}"' in shown) == may(role, panel.right)
+        assert (f"<h1>{panel.title}</h1>" in answer.text) == may(role, panel.right)
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel.path)

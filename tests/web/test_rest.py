@@ -1,6 +1,7 @@
 """Every route over real HTTP: who may, whose it is, from which page, how large, and what an error looks like."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -8,12 +9,15 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi.routing import APIRoute, APIWebSocketRoute
+from sqlalchemy import func, select
 from starlette.routing import BaseRoute
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from app.core.config import settings
-from app.services import accounts, tokens
+from app.core.db import transaction
+from app.core.models import User
+from app.services import accounts, logins, tokens
 from app.web import deps, main
 from app.web.security import BODY_BYTES, HEADERS
 from app.wire.states import Door
@@ -25,6 +29,9 @@ PUBLIC = {
     ("GET", "/login"): "the sign-in form",
     ("POST", "/api/login"): "signing in",
     ("POST", "/api/logout"): "ends whatever login there is",
+    ("GET", "/join"): "the sign-up form",
+    ("POST", "/api/join"): "signing up, by invitation or where it is open",
+    ("POST", "/api/invitations/look"): "what an invitation is for; its code is the proof",
     ("GET", "/health"): "for load balancers; says ok or away",
     ("GET", "/"): "leads to the sign-in form, or lets a guest in where guests are",
     ("GET", "/s/{session}"): "as /",
@@ -55,7 +62,7 @@ def http_routes() -> list[tuple[str, str]]:
 
 
 def filled(path: str) -> str:
-    return path.replace("{session}", str(uuid4())).replace("{turn}", str(uuid4()))
+    return re.sub(r"{\w+}", lambda _: str(uuid4()), path)
 
 
 async def refused(answer: httpx.Response, status: int, code: str) -> None:
@@ -105,12 +112,15 @@ OTHERS: list[tuple[str, str, Any]] = [
     ("DELETE", "/api/sessions/{session}", None),
     ("POST", "/api/turns/{turn}/stop", None),
     ("DELETE", "/api/tokens/{token}", None),
+    ("DELETE", "/api/account/logins/{login}", None),
 ]
 
 
 def test_each_route_with_an_id_is_tried_on_others() -> None:
     with_ids = {(method, path) for method, path in http_routes() if "{" in path}
-    assert with_ids - {("GET", "/s/{session}"), ("GET", "/v1/models/{model:path}")} == {(method, path) for method, path, _ in OTHERS}
+    # The last is for administrators, so that there is nobody it is another's for.
+    nobodys = {("GET", "/s/{session}"), ("GET", "/v1/models/{model:path}"), ("DELETE", "/api/invitations/{invitation}")}
+    assert with_ids - nobodys == {(method, path) for method, path, _ in OTHERS}
 
 
 @pytest.mark.parametrize(("method", "path", "body"), OTHERS)
@@ -119,10 +129,10 @@ async def test_what_is_anothers_is_not_found(
 ) -> None:
     session = ada.session()
     turn = ada.ask(session).turn
-    kept = tokens.listed(ada.id)[0].id
+    own = {"session": session, "turn": turn, "login": logins.listed(ada.id)[0].id, "token": tokens.listed(ada.id)[0].id}
     async with site.browser(bob) as browser:
-        for ids in ((session, turn), (str(uuid4()), str(uuid4())), ("nonsense", "nonsense"), ("%00", "%00")):
-            address = path.replace("{session}", ids[0]).replace("{turn}", ids[1]).replace("{token}", kept)
+        for ids in (own, *(dict.fromkeys(own, one) for one in (str(uuid4()), "nonsense", "%00"))):
+            address = re.sub(r"{(\w+)}", lambda found: ids[found[1]], path)  # noqa: B023 - used at once
             await refused(await browser.request(method, address, json=body), 404, "not_found")
     async with site.browser(ada) as browser:
         shown = (await browser.get(f"/api/sessions/{session}")).json()
@@ -221,10 +231,23 @@ async def test_guests_are_let_in_at_the_machine_only(
             assert (answer.status_code, answer.headers["location"]) == (303, "/login")
     async with site.browser() as browser:
         assert (await browser.get("/")).status_code == 200
+        assert (await browser.get("/api/me")).json()["guest"]
+        assert (await browser.get("/api/sessions")).json() == {"sessions": []}
+        assert guests() == 0, "a look is nothing to keep"
+        session = (await browser.post("/api/sessions")).json()["id"]
         me = (await browser.get("/api/me")).json()
         assert me["guest"]
-        assert (await browser.get("/")).status_code == 200
+        assert (await browser.post("/api/sessions")).status_code == 201
         assert (await browser.get("/api/me")).json()["id"] == me["id"]
+        assert guests() == 1
+    async with site.browser() as browser:
+        await refused(await browser.get(f"/api/sessions/{session}"), 404, "not_found")
+        await refused(await browser.patch(f"/api/sessions/{session}", json={"title": "x"}), 401, "not_signed_in")
+
+
+def guests() -> int:
+    with transaction() as tx:
+        return tx.scalar(select(func.count()).where(User.role == "guest")) or 0
 
 
 async def test_a_token_opens_the_api_without_a_page(site: Site, ada: Member) -> None:

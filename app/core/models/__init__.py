@@ -6,7 +6,7 @@ from app.core.models.discord import DiscordAnswer, DiscordChat, DiscordLink, Dis
 from app.core.models.figures import Metric, MetricRollup, RollupMark, Sample, SampleRollup, UsageRollup
 from app.core.models.keeping import Backup, Scheduled, Transcript
 from app.core.models.nodes import Channel, Node
-from app.core.models.people import ApiToken, Login, User
+from app.core.models.people import ApiToken, Identity, Invitation, Login, User
 from app.core.models.safety import KeyRotation
 from app.core.models.trail import AuditRecord
 
@@ -20,6 +20,8 @@ __all__ = (
     "DiscordChat",
     "DiscordLink",
     "DiscordTree",
+    "Identity",
+    "Invitation",
     "KeyRotation",
     "LinkCode",
     "Login",

@@ -39,3 +39,11 @@ form.onsubmit = async (event) => {
     button.disabled = false;
   }
 };
+
+/** Whoever came by a link from elsewhere is signed in all along: their cookie is only not sent along with such a link. */
+async function passOn() {
+  const answer = await fetch("/api/me").catch(() => null);
+  if (answer?.ok && !(await answer.json()).guest) location.replace(destination());
+}
+
+if (new URLSearchParams(location.search).has("next")) passOn();
