@@ -113,6 +113,8 @@ OTHERS: list[tuple[str, str, Any]] = [
     ("POST", "/api/turns/{turn}/stop", None),
     ("DELETE", "/api/tokens/{token}", None),
     ("DELETE", "/api/account/logins/{login}", None),
+    ("GET", "/api/sessions/{session}/transcript", None),
+    ("POST", "/api/sessions/{session}/close", None),
 ]
 
 
