@@ -115,6 +115,8 @@ OTHERS: list[tuple[str, str, Any]] = [
     ("DELETE", "/api/account/logins/{login}", None),
     ("GET", "/api/sessions/{session}/transcript", None),
     ("POST", "/api/sessions/{session}/close", None),
+    ("POST", "/api/sessions/{session}/reopen", None),
+    ("DELETE", "/api/archive/{session}", None),
 ]
 
 
