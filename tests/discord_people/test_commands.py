@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.services import accounts, turns
+from app.services import accounts, tokens, turns
 from app.wire.states import Door
 from tests.discord_people.hall import Hall
 from tests.sandbox.people import Refused
@@ -64,11 +64,11 @@ async def test_a_ban_holds_at_every_door(ruled: Hall) -> None:
     await ruled.run("status")
     await ruled.whispered("Your role: member.")
     who = await ruled.person()
-    token = accounts.new_token(who.name, "", False, "test", Door.CLI)
+    token = tokens.new(who.name, "", tokens.DEFAULT, None, "test", Door.CLI)
     await ruled.run("ban", member="cy", account=who.name)
     await ruled.whispered("is shut", member="cy")
     with pytest.raises(accounts.NotSignedIn):
-        await asyncio.to_thread(accounts.by_token, token)
+        await asyncio.to_thread(tokens.holder, token)
     await ruled.run("ask", prompt="Hello?")
     assert "Hello?" in await ruled.whispered("Your account here is shut.")
     assert [one["value"] for one in await ruled.complete("unban", "account", who.name[:9], member="cy")]

@@ -6,7 +6,7 @@ import pytest
 
 from app.core.db import transaction
 from app.core.models import LinkCode
-from app.services import accounts, chats, links, sessions
+from app.services import accounts, chats, links, logins, sessions
 from app.wire.errors import BadInput, Busy, NotAllowed
 from app.wire.states import Door
 from tests.discord_people.hall import Hall
@@ -110,7 +110,7 @@ def test_codes_cannot_be_guessed_for_long(servers: Servers, ada: Member) -> None
 
 
 def test_guests_have_no_account_to_link(servers: Servers) -> None:
-    guest = accounts.by_login(accounts.enter_as_guest("tests", "127.0.0.1"))
+    guest = logins.person(accounts.enter_as_guest("tests", "127.0.0.1"))
     with pytest.raises(NotAllowed):
         links.code(guest.id)
 
