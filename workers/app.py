@@ -25,6 +25,7 @@ def schedule() -> dict[str, dict[str, Any]]:
         "roll-up-metrics": _every(names.ROLL_UP_METRICS, names.ROLL_UP_SECONDS),
         "keep-metrics": _every(names.KEEP_METRICS, 3600),
         "forget-conversations": _every(names.FORGET_CONVERSATIONS, 3600),
+        "sweep-erasures": _every(names.SWEEP_ERASURES, names.ERASURE_SECONDS),
         "expire-logins": _every(names.EXPIRE_LOGINS, 3600),
     }
     if line := settings().backup_schedule.strip():

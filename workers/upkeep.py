@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from app.core.broker import enqueue
-from app.services import conversations, logins, rotation
+from app.services import conversations, erasure, logins, rotation
 from app.wire import names
 
 
@@ -24,3 +24,16 @@ def reseal() -> None:
     """Seal anew what an older master key sealed, a moment at a time."""
     if rotation.work():
         enqueue(names.RESEAL)
+
+
+@shared_task(name=names.ERASE)
+def erase(user: str) -> None:
+    """Delete all that is left of somebody."""
+    erasure.erase(user)
+
+
+@shared_task(name=names.SWEEP_ERASURES)
+def sweep_erasures() -> None:
+    """Go on with deletions that were cut off."""
+    for user in erasure.waiting():
+        enqueue(names.ERASE, user, expires=names.ERASURE_SECONDS)

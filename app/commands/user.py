@@ -1,5 +1,6 @@
 """`meatlizard user`: the accounts."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -128,3 +129,40 @@ def user_logins(
     for one in accounts.logins_of(name):
         table.add_row(one.device, one.address, one.how, f"{one.since:%Y-%m-%d %H:%M}", f"{one.seen:%Y-%m-%d %H:%M}")
     Console().print(table)
+
+
+@app.command("export")
+def user_export(
+    name: str,
+    to: Annotated[Path, typer.Option(dir_okay=False, help="Where to write the ZIP file.")] = Path("meatlizard-export.zip"),
+    home: Home = None,
+) -> None:
+    """Write all that is kept of somebody into a file; the audit trail shows it."""
+    import os
+    import shutil
+
+    from app.services import accounts, takeout
+    from app.wire.states import Door
+
+    file = takeout.packed(accounts.identity(name), "cli", Door.CLI)
+    # Nobody else may read it.
+    with file, os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+        shutil.copyfileobj(file, out)
+    typer.echo(f"All of {name} is in {to}.")
+
+
+@app.command("delete")
+def user_delete(
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    home: Home = None,
+) -> None:
+    """Delete somebody with everything of theirs; it is gone within a minute."""
+    from app.services import accounts, erasure
+    from app.wire.states import Door
+
+    identity = accounts.identity(name)
+    if not yes:
+        typer.confirm(f"Delete {name} with all conversations, for good?", abort=True)
+    erasure.begin(identity, "cli", Door.CLI)
+    typer.echo(f"{name} is being deleted.")

@@ -88,6 +88,15 @@ def ensure_admin(name: str, password: str) -> bool:
     return True
 
 
+def identity(name: str) -> str:
+    """Return the id of the account of that name."""
+    with transaction() as tx:
+        user = _named(tx, name)
+        if user is None:
+            raise NotFound(f"There is no user {name!r}; `meatlizard user list` shows who there is.")
+        return str(user.id)
+
+
 def users() -> list[User]:
     """Return every account that is not a guest's, oldest first."""
     with transaction() as tx:

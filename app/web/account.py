@@ -1,13 +1,13 @@
 """The account page: who one is here, and where one is signed in."""
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from app.core.config import settings
-from app.services import accounts, logins
+from app.services import accounts, erasure, logins
 from app.services.person import Person
 from app.services.rights import Right
 from app.web import panels
@@ -20,6 +20,10 @@ router = APIRouter(include_in_schema=False)
 async def account_page(request: Request, who: Annotated[Person, needs(Right.OWN_ACCOUNT)]) -> Response:
     """Show one's account."""
     found = await asyncio.to_thread(logins.listed, who.id)
-    protected = not who.guest and await asyncio.to_thread(accounts.has_password, who)
-    sign_up = settings().sign_up
-    return panels.show(request, who, "account.html", logins=found, protected=protected, sign_up=sign_up)
+    context: dict[str, Any] = {
+        "logins": found,
+        "protected": not who.guest and await asyncio.to_thread(accounts.has_password, who),
+        "sign_up": settings().sign_up,
+        "backup_days": erasure.remembered_days(),
+    }
+    return panels.show(request, who, "account.html", **context)

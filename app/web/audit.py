@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 
 from app.services import trail
-from app.services.accounts import Person
+from app.services.person import Person
 from app.services.rights import Right
 from app.services.trail import Filter
 from app.web import panels

@@ -33,6 +33,8 @@ SCHEDULED_BACKUP: Final = "storage.scheduled_backup"
 EXPIRE_LOGINS: Final = "upkeep.expire_logins"
 FORGET_CONVERSATIONS: Final = "upkeep.forget_conversations"
 RESEAL: Final = "upkeep.reseal"
+ERASE: Final = "upkeep.erase"
+SWEEP_ERASURES: Final = "upkeep.sweep_erasures"
 
 QUEUE_OF: Final = {
     OPEN_SESSION: RELAY,
@@ -55,6 +57,8 @@ QUEUE_OF: Final = {
     EXPIRE_LOGINS: UPKEEP,
     FORGET_CONVERSATIONS: UPKEEP,
     RESEAL: UPKEEP,
+    ERASE: UPKEEP,
+    SWEEP_ERASURES: UPKEEP,
 }
 """The queue of each task that any process may send; `GENERATE` goes to the queue of its node."""
 
@@ -79,6 +83,8 @@ SERVER_BOT_TTL_SECONDS: Final = 15
 MIRROR_GOOD_SECONDS: Final = 3600
 """A mirror that could not be posted for so long is left out: the turn is in PostgreSQL anyhow."""
 SWEEP_SECONDS: Final = 5
+ERASURE_SECONDS: Final = 15
+"""How often deletions that were cut off are taken up again: a person is gone within a minute."""
 LOG_SECONDS: Final = 5
 """How often the figures that wait in Redis are written into PostgreSQL."""
 SAMPLE_SECONDS: Final = 30

@@ -7,7 +7,7 @@ from app.core.models.figures import Metric, MetricRollup, RollupMark, Sample, Sa
 from app.core.models.keeping import Backup, Scheduled, Transcript
 from app.core.models.nodes import Channel, Node
 from app.core.models.people import ApiToken, Identity, Invitation, Login, User
-from app.core.models.safety import KeyRotation
+from app.core.models.safety import Erasure, KeyRotation
 from app.core.models.trail import AuditRecord
 
 __all__ = (
@@ -20,6 +20,7 @@ __all__ = (
     "DiscordChat",
     "DiscordLink",
     "DiscordTree",
+    "Erasure",
     "Identity",
     "Invitation",
     "KeyRotation",

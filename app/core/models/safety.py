@@ -1,4 +1,4 @@
-"""What keeps the platform safe: the changes of its master key."""
+"""What keeps the platform safe: the changes of its master key, and who is being deleted."""
 
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,16 @@ from sqlalchemy import BigInteger, CheckConstraint, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.models.base import Base, new_id, now
+
+
+class Erasure(Base):
+    """Somebody who is being deleted; gone when nothing of them is left."""
+
+    __tablename__ = "erasures"
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    """No foreign key: it outlives the row of the user by a moment."""
+    asked_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class KeyRotation(Base):

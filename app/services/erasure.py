@@ -1,0 +1,83 @@
+"""Deleting a person with all that is theirs: rows, streams, transcripts, Discord channels; begun at once, finished come what may."""
+
+from uuid import UUID
+
+import structlog
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from app.core import redis
+from app.core.broker import ask_relay, enqueue
+from app.core.config import settings
+from app.core.db import transaction
+from app.core.models import Erasure, Metric, Session, Turn, UsageRollup, User
+from app.services import accounts, audit, transcripts, turns
+from app.wire import names
+from app.wire.errors import NotFound, Unavailable
+from app.wire.states import Door
+
+log = structlog.get_logger(__name__)
+
+
+def begin(user: str, actor: str, door: Door) -> None:
+    """Shut a person's account and have everything of theirs deleted; raise NotAllowed for the only owner."""
+    with transaction() as tx:
+        owner = tx.get(User, UUID(user))
+        if owner is None:
+            raise NotFound("There is no such account any more.")
+        name = owner.name
+    # Their logins and tokens end here, and the only owner is refused.
+    accounts.disable(name, actor, door)
+    with transaction() as tx:
+        tx.execute(insert(Erasure).values(user_id=UUID(user)).on_conflict_do_nothing())
+        audit.record(tx, actor, door, "user.delete", name)
+    try:
+        enqueue(names.ERASE, user)
+    except Unavailable as error:
+        log.warning("erasure.later", user=user, error=str(error))
+
+
+def remembered_days() -> int:
+    """Return for how many days at most a backup still holds what was deleted."""
+    kept = settings()
+    return max(kept.backup_keep_days, 7 * kept.backup_keep_weeks, 31 * kept.backup_keep_months)
+
+
+def waiting() -> list[str]:
+    """Return the people whose deletion was begun and is not done."""
+    with transaction() as tx:
+        return [str(user) for user in tx.scalars(select(Erasure.user_id).order_by(Erasure.asked_at))]
+
+
+def erase(user: str) -> None:
+    """Delete what is left of a person; done as often as needed. Raises Unavailable where a server is away."""
+    identity = UUID(user)
+    with transaction() as tx:
+        if tx.get(Erasure, identity) is None:
+            return
+        running = list(tx.scalars(select(Turn.id).where(Turn.user_id == identity, Turn.finished_at.is_(None))))
+        own = list(tx.scalars(select(Session.id).where(Session.user_id == identity)))
+    for turn in running:
+        turns.stop(str(turn), user)
+    for session in own:
+        _erase_session(session)
+    redis.client().delete(names.user_queue(user))
+    with transaction() as tx:
+        # Sums of the platform stay true, and say nothing of anybody any more.
+        tx.execute(update(Metric).where(Metric.user_id == identity).values(user_id=None))
+        tx.execute(delete(UsageRollup).where(UsageRollup.user_id == identity))
+        tx.execute(delete(User).where(User.id == identity))
+        tx.execute(delete(Erasure).where(Erasure.user_id == identity))
+    log.info("erasure.done", user=user)
+
+
+def _erase_session(session: UUID) -> None:
+    with transaction() as tx:
+        own = [str(turn) for turn in tx.scalars(select(Turn.id).where(Turn.session_id == session))]
+    transcripts.forget(str(session))
+    with transaction() as tx:
+        tx.execute(delete(Session).where(Session.id == session))
+    for turn in own:
+        # The meta with the fence stays for its hour: it lets a node that still writes know that nobody wants it.
+        redis.client().delete(names.turn_stream(turn))
+    ask_relay(names.CLOSE_SESSION, str(session))

@@ -1,0 +1,75 @@
+"""All of a person's own as one file: every conversation as JSON Lines and as Markdown, the account, what the trail says of it."""
+
+import tempfile
+import zipfile
+from typing import IO, Any, Final
+from uuid import UUID
+
+import orjson
+from sqlalchemy import or_, select
+
+from app.core.db import transaction
+from app.core.models import ApiToken, AuditRecord, DiscordLink, Session, User, now
+from app.services import audit, trail, transcript_lines, transcript_markdown, usage
+from app.wire.errors import NotFound
+from app.wire.states import Door
+
+YEAR_HOURS: Final = 24 * 366
+IN_MEMORY: Final = 8 << 20
+"""Bytes; a larger file is made on the disk."""
+
+
+def packed(user: str, actor: str, door: Door) -> IO[bytes]:
+    """Return a ZIP file with all that is kept of a person, at its beginning; whoever is given it closes it."""
+    with transaction() as tx:
+        owner = tx.get(User, UUID(user))
+        if owner is None:
+            raise NotFound("There is no such account any more.")
+        audit.record(tx, actor, door, "user.export", owner.name)
+        account, own = _account(tx, owner), list(tx.scalars(select(Session.id).where(Session.user_id == owner.id)))
+    file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - the caller closes it
+    try:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("account.json", orjson.dumps(account, option=orjson.OPT_INDENT_2))
+            for session in sorted(own):
+                _conversation(archive, str(session))
+            _trail(archive, owner.name)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+def _account(tx: Any, owner: User) -> dict[str, Any]:
+    tokens = tx.scalars(select(ApiToken).where(ApiToken.user_id == owner.id).order_by(ApiToken.created_at))
+    link = tx.scalar(select(DiscordLink).where(DiscordLink.user_id == owner.id))
+    used = usage.of(str(owner.id), YEAR_HOURS)
+    return {
+        "name": owner.name,
+        "role": owner.role,
+        "created_at": owner.created_at.isoformat(),
+        "taken_at": now().isoformat(),
+        "discord": {"id": str(link.discord_id), "name": link.name} if link else None,
+        "tokens": [{"name": one.name, "created_at": one.created_at.isoformat()} for one in tokens],
+        "last_year": {"turns": used.turns, "prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens},
+    }
+
+
+def _conversation(archive: zipfile.ZipFile, session: str) -> None:
+    try:
+        with transcript_lines.reading(session) as (lines, _), archive.open(f"conversations/{session}.jsonl", "w") as out:
+            for line in lines:
+                out.write(orjson.dumps(line) + b"\n")
+        with transcript_lines.reading(session) as (lines, _), archive.open(f"conversations/{session}.md", "w") as out:
+            for piece in transcript_markdown.written(lines):
+                out.write(piece.encode())
+    except NotFound:
+        return  # Deleted a moment ago, by its owner.
+
+
+def _trail(archive: zipfile.ZipFile, name: str) -> None:
+    query = select(AuditRecord).where(or_(AuditRecord.actor == name, AuditRecord.subject == name)).order_by(AuditRecord.id)
+    with transaction() as tx, archive.open("trail.jsonl", "w") as out:
+        for row in tx.scalars(query.execution_options(yield_per=1000)):
+            out.write(orjson.dumps(trail.shown(row)) + b"\n")

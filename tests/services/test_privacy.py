@@ -1,0 +1,130 @@
+"""A person takes all of theirs out, and deletes it: nothing of it is left anywhere."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from uuid import UUID
+
+import psycopg2
+import pytest
+from sqlalchemy import select
+
+from app.core import redis
+from app.core.db import transaction
+from app.core.models import Erasure, Session, Turn, User
+from app.services import accounts, archive, erasure, takeout, transcripts, turns
+from app.wire.errors import NotAllowed, NotFound, NotSignedIn
+from app.wire.states import Door, TurnState
+from tests.support import nodes
+from tests.support.people import Member
+from tests.support.servers import Servers
+
+
+def answered(member: Member, words: str = "Why is the sky blue?") -> str:
+    session = member.session()
+    member.ask(session, words)
+    for job in nodes.jobs():
+        nodes.finish(job, "Because of Rayleigh.")
+    return session
+
+
+def taken(member: Member) -> zipfile.ZipFile:
+    with takeout.packed(member.id, member.name, Door.WEB) as file:
+        return zipfile.ZipFile(io.BytesIO(file.read()))
+
+
+def test_an_export_holds_all_of_ones_own_and_nothing_of_others(ada: Member, bob: Member) -> None:
+    nodes.ready()
+    first, second = answered(ada), answered(ada, "And the sea?")
+    archive.close(second, ada.id)
+    theirs = answered(bob, "A secret of bob's")
+    found = taken(ada)
+    names = set(found.namelist())
+    assert {f"conversations/{one}.{kind}" for one in (first, second) for kind in ("jsonl", "md")} < names
+    assert not any(theirs in name for name in names)
+    everything = "".join(found.read(name).decode() for name in names)
+    assert "And the sea?" in everything
+    assert "Because of Rayleigh." in found.read(f"conversations/{first}.md").decode()
+    assert "secret of bob" not in everything
+    account = json.loads(found.read("account.json"))
+    assert (account["name"], account["role"], len(account["tokens"])) == ("ada", "member", 1)
+    told = [json.loads(line)["action"] for line in found.read("trail.jsonl").splitlines()]
+    assert "user.add" in told
+    assert "user.export" in told
+    assert ada.token not in everything
+
+
+def test_an_export_of_nobody_is_refused(ada: Member) -> None:
+    with pytest.raises(NotFound):
+        takeout.packed(str(UUID(int=7)), "ada", Door.WEB)
+
+
+def test_a_deleted_person_is_gone_everywhere(servers: Servers, ada: Member, bob: Member) -> None:
+    nodes.ready(slots=1)
+    kept = answered(bob)
+    session, closed = answered(ada), answered(ada)
+    archive.close(closed, ada.id)
+    transcripts.upload(closed)
+    running, waiting = ada.ask(session).turn, ada.ask(session).turn
+    bucket = Path(servers.home.path) / "data" / "s3"
+    assert any(closed in str(path) for path in bucket.rglob("*"))
+    [job] = nodes.jobs()
+    erasure.begin(ada.id, "ada", Door.WEB)
+    with pytest.raises(NotSignedIn):
+        accounts.by_token(ada.token)
+    with pytest.raises(NotSignedIn):
+        accounts.by_login(ada.login)
+    assert erasure.waiting() == [ada.id]
+    erasure.erase(ada.id)
+    assert erasure.waiting() == []
+    with psycopg2.connect(servers.settings.dsn) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "select table_name, column_name from information_schema.columns where table_schema = 'public' and data_type = 'uuid'"
+        )
+        for table, column in cursor.fetchall():
+            cursor.execute(f'select count(*) from "{table}" where "{column}" = any(%s::uuid[])', ([ada.id, session, closed, running],))
+            assert cursor.fetchone() == (0,), f"{table}.{column}"
+    assert not any(closed in str(path) for path in bucket.rglob("*"))
+    left = redis.client().keys("*")
+    assert not [key for key in left if ada.id.encode() in key or waiting.encode() in key and b"stream" in key]
+    # What the node still brings is dropped, and its slot is free again.
+    assert not nodes.finish(job)
+    assert turns.reply(running) == ""
+    assert redis.client().scard("ml:leased:home") == 0
+    with transaction() as tx:
+        assert str(tx.scalars(select(Session.id)).one()) == kept
+        assert tx.scalars(select(Turn.state)).one() == TurnState.DONE
+        assert {user.name for user in tx.scalars(select(User))} == {"bob"}
+    erasure.erase(ada.id)
+
+
+def test_a_deletion_that_was_cut_off_goes_on(servers: Servers, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes.ready()
+    for _ in range(3):
+        answered(ada)
+    real, calls = transcripts.forget, 0
+
+    def cut_off(session: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        real(session)
+
+    monkeypatch.setattr(transcripts, "forget", cut_off)
+    erasure.begin(ada.id, "ada", Door.WEB)
+    with pytest.raises(KeyboardInterrupt):
+        erasure.erase(ada.id)
+    assert erasure.waiting() == [ada.id]
+    erasure.erase(ada.id)
+    with transaction() as tx:
+        assert not list(tx.scalars(select(User)))
+        assert not list(tx.scalars(select(Erasure)))
+
+
+def test_the_only_owner_stays(servers: Servers) -> None:
+    owner = accounts.add("root", None, "owner", "test", Door.CLI)
+    with pytest.raises(NotAllowed, match="only owner"):
+        erasure.begin(owner, "root", Door.WEB)
+    assert erasure.waiting() == []
