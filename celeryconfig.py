@@ -3,7 +3,33 @@
 Why each was chosen, and which hole it closes: docs/decisions/0003-celery-on-redis.md.
 """
 
+from typing import Any
+
+from celery.app.amqp import AMQP
+
+from app.wire import shown
 from app.wire.names import QUEUE_OF
+
+
+class Discreet(AMQP):  # type: ignore[misc]  # Celery has no types.
+    """Says of every task's arguments only what monitors may show, retries included, whoever sends it."""
+
+    def as_task_v2(self, task_id: str, name: str, args: Any = None, kwargs: Any = None, *rest: Any, **more: Any) -> Any:
+        """Make the message; what it tells of its arguments is ours, whatever the sender said."""
+        message = super().as_task_v2(task_id, name, args, kwargs, *rest, **more)
+        message.headers["argsrepr"] = shown.arguments(args or ())
+        message.headers["kwargsrepr"] = shown.arguments(list((kwargs or {}).values())) if kwargs else "{}"
+        return message
+
+    @property
+    def task_protocols(self) -> dict[int, Any]:
+        """One protocol: the older one tells its arguments as they are."""
+        return {2: self.as_task_v2}
+
+    @task_protocols.setter
+    def task_protocols(self, _: Any) -> None:
+        """Take no other: Celery sets its own when it starts."""
+
 
 VISIBILITY_SECONDS = 900
 """Longer than most tasks run; a reply that takes longer is delivered again, and its node refuses the repeat."""

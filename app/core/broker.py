@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 @cache
 def celery() -> Celery:
     """Return the Celery application that sends; the workers build theirs upon it."""
-    app = Celery("meatlizard", broker=settings().broker, set_as_current=False)
+    app = Celery("meatlizard", broker=settings().broker, amqp="celeryconfig:Discreet", set_as_current=False)
     app.config_from_object("celeryconfig")
     return app
 

@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     sign_up: Literal["invite", "open", "off"] = "invite"
     """Who may make an account by themselves."""
     flower_port: int = 5555
+    flower_url: str = ""
+    """Where the page reaches Flower, when that runs on another machine or in a container of its own."""
     flower_user: str = "admin"
     flower_password: SecretStr = SecretStr("")
 

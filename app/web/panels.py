@@ -66,6 +66,7 @@ PANELS: Final = (
     Panel("/account", "Account", Right.OWN_ACCOUNT, "You"),
     Panel("/discord", "Discord", Right.LINK, "You"),
     Panel("/archive", "Archive", Right.CHAT, "You"),
+    Panel("/flower", "Tasks (Flower)", Right.SEE_TASKS),
     Panel("/backups", "Backups and schedule", Right.BACKUP),
     Panel("/admin/audit", "Audit", Right.SEE_AUDIT),
     Panel("/tokens", "Tokens", Right.MANAGE_TOKENS, "You"),

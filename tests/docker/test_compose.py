@@ -119,7 +119,7 @@ def test_the_addresses_of_the_servers_are_those_of_the_services():
 
 def test_health_checks_ask_addresses_that_answer():
     flower = {rule[0] if isinstance(rule, tuple) else rule.regex.pattern for rule in handlers}
-    for service, known in (("web", files.routes()), ("flower", flower)):
+    for service, known in (("web", files.routes()), ("flower", {f"/flower{path}" for path in flower})):
         script = PLATFORM[service]["healthcheck"]["test"][-1]
         url = urlsplit(re.search(r"http://[^']+", script)[0])
         compile(script, service, "exec")

@@ -30,7 +30,7 @@ def broker() -> str:
     return url.get_secret_value()
 
 
-app = Celery("node", broker=broker())
+app = Celery("node", broker=broker(), amqp="celeryconfig:Discreet")
 app.config_from_object("celeryconfig")
 # Celery's remote control is one channel for all workers: a node that may speak on it could shut the platform's down.
 app.conf.worker_enable_remote_control = False
