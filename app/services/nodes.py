@@ -36,6 +36,13 @@ return before[2] or ''
 DRAINING: Final = "draining"
 
 
+_LEAVING: Final = """
+-- KEYS: node   ARGV: its state from now on
+-- Only while it is known: a key made here would never run out.
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'state', ARGV[1]) end
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A node as the page and `status` show it."""
@@ -153,6 +160,19 @@ def hello(name: str, said: Mapping[str, Any]) -> str:
     if state == "ready" and before != b"ready":
         enqueue(names.DISPATCH)
     return state
+
+
+@cache
+def _leaving() -> Any:
+    return redis.client().register_script(_LEAVING)
+
+
+def leaving(name: str) -> None:
+    """Give a node nothing more until it says that it is ready: it has handed a turn on because it goes down.
+
+    What it says of that itself may come later: in Discord, each channel is heard for itself.
+    """
+    _leaving()(keys=[names.node_key(name)], args=[DRAINING])
 
 
 def listed() -> list[Shown]:

@@ -15,7 +15,7 @@ from app.core.broker import ask_relay
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn, new_id, now
-from app.services import dispatch, events, markdown, metrics, queue, replay, sessions, wishes
+from app.services import dispatch, events, markdown, metrics, nodes, queue, replay, sessions, wishes
 from app.wire import hops, names
 from app.wire.errors import BadInput, Busy, EnvelopeForged, MeatLizardError, NotFound, PromptTooLong
 from app.wire.jobs import Outcome
@@ -232,6 +232,8 @@ def finish(turn: str, attempt: int, node: str, envelope: str) -> bool:
         session = str(row.session_id)
     outcome = Outcome.open(envelope, keys.node(node), session, turn, attempt)
     outcome = replace(outcome, hops={**outcome.hops, hops.FINISHING: came})
+    if outcome.leaving:
+        nodes.leaving(node)
     if outcome.state == TurnState.FAILED and outcome.retriable and again(turn, attempt, outcome.reason or LOST_REASON):
         return True
     return end(turn, attempt, outcome)

@@ -74,6 +74,8 @@ class Outcome:
     """Plain words for the person, where it failed."""
     retriable: bool = False
     """Whether another attempt may fare better: the engine failed, not the request."""
+    leaving: bool = False
+    """Whether the node is going down: it takes nothing more until it says that it is ready."""
     model: str | None = None
     left_out: int = 0
     """How many of the oldest messages did not fit the model's context."""
@@ -104,6 +106,7 @@ class Outcome:
             text=str(self.text),
             reason=None if self.reason is None else str(self.reason),
             retriable=self.retriable is True,
+            leaving=self.leaving is True,
             model=None if self.model is None else str(self.model)[:128],
             left_out=whole(self.left_out),
             prompt_tokens=whole(self.prompt_tokens),

@@ -151,7 +151,8 @@ class Desk:
 
     async def _run(self, job: Job, reply: FrameReply) -> Outcome | None:
         if self._host.draining:
-            return Outcome.of(job.turn, job.attempt, TurnState.FAILED, reply.text, reason=MOVED, retriable=True)
+            facts = {"reason": MOVED, "retriable": True, "leaving": True}
+            return Outcome.of(job.turn, job.attempt, TurnState.FAILED, reply.text, **facts)
         try:
             return await self._host.run(job, reply)
         except Exception:

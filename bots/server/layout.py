@@ -30,6 +30,8 @@ SESSIONS: Final = "MeatLizard"
 """Followed by a number from 1 on."""
 LOCK_SECONDS: Final = 120
 """Longer than opening a channel takes with a rate limit in the way; a dead Server-Bot's lock ends by itself."""
+LOCK_LOOK_SECONDS: Final = 0.02
+"""Between two looks whether the lock is free; a channel takes about as long to be made."""
 BOT_MAY: Final = discord.PermissionOverwrite(
     view_channel=True, send_messages=True, read_message_history=True, attach_files=True
 )
@@ -84,7 +86,8 @@ class Layout:
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        async with self._redis.lock(names.LAYOUT, timeout=LOCK_SECONDS, blocking_timeout=LOCK_SECONDS):
+        lock = self._redis.lock(names.LAYOUT, timeout=LOCK_SECONDS, blocking_timeout=LOCK_SECONDS, sleep=LOCK_LOOK_SECONDS)
+        async with lock:
             yield
 
     async def _known(self, place: Place) -> discord.TextChannel | None:

@@ -63,10 +63,10 @@ async def joined(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     await client.aclose()
 
 
-def node_of(sandbox: Sandbox, server_bot: int, llama_url: str, folder: Path) -> Node:
+def node_of(sandbox: Sandbox, server_bot: int, llama_url: str, folder: Path, **more: Any) -> Node:
     """Make a node that has no other door than Discord."""
     given: dict[str, Any] = {"node": NODE, "node_keys": keys.node(NODE).dump(), "llama_url": llama_url, "slots": 2}
-    node = Node(NodeSettings(_env_file=None, **given))  # type: ignore[call-arg]
+    node = Node(NodeSettings(_env_file=None, **(given | more)))  # type: ignore[call-arg]
     assert node.settings.redis_url is None
     client = ClientSettings(
         _env_file=None,  # type: ignore[call-arg]

@@ -22,6 +22,7 @@ from tests.server_bot.scripted import Reply
 from tests.server_bot.stage import Stage
 from tests.server_bot.test_frames import begun, ends_well
 from tests.support import tasks
+from tests.support.hurry import hurry
 from tests.support.people import Member
 from tests.support.waiting import PATIENCE, until_async
 
@@ -199,6 +200,22 @@ async def test_a_rate_limit_delays_its_channel_only(ada: Member, stage: Stage) -
         await reply.started()
         await reply.say("a")
         await ends_well(stage, reply)
+
+
+async def test_a_minute_of_429_loses_nothing(ada: Member, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = ada.session()
+    channel = await stage.bot.layout.session(session)
+    waits = hurry(monkeypatch, stage.sandbox.world.clock)
+    stage.fault(Kind.STORM, method="POST", route=POSTS, channel=channel.id, during=60.0)
+    await asyncio.to_thread(ada.ask, session)
+    reply = await stage.node.prompt()
+    assert sum(waits.waited) > 30, "the rest of the minute when the first post met it"
+    assert len(prompts(stage, reply)) == 1
+    # One 429 told how long: nobody asked again before.
+    assert stage.sandbox.world.limits.invalid("127.0.0.1") <= 2
+    await reply.started()
+    await reply.say("a")
+    await ends_well(stage, reply)
 
 
 async def channel_of(stage: Stage, session: str) -> discord.TextChannel | None:

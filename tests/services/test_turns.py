@@ -13,7 +13,7 @@ from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Metric, Session, Turn
-from app.services import metrics, queue, sessions, turns
+from app.services import dispatch, metrics, queue, sessions, turns
 from app.wire import names
 from app.wire.errors import BadInput, Busy, EnvelopeError, NotFound, PromptTooLong
 from app.wire.states import Door, TurnState
@@ -400,3 +400,18 @@ def test_stop_reads_an_id_in_any_spelling(ada: Member) -> None:
     turn = ada.ask(ada.session()).turn
     turns.stop(turn.replace("-", "").upper(), ada.id)
     assert redis.client().hget(names.turn_meta(turn), "stop") == b"1"
+
+
+def test_a_node_that_goes_down_is_given_nothing_more(ada: Member) -> None:
+    """It was given the same turn thrice in a second, and the turn failed (keys rotated under load in Discord)."""
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    (job,) = nodes.jobs()
+    assert nodes.finish(job, "Bec", TurnState.FAILED, retriable=True, leaving=True, reason="It goes down.")
+    dispatch.dispatch()
+    assert nodes.jobs() == []
+    assert turn in queue.waiting()
+    nodes.ready()
+    dispatch.dispatch()
+    (again,) = nodes.jobs()
+    assert (again.turn, again.attempt) == (turn, 2)

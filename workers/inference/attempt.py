@@ -69,6 +69,7 @@ class Attempt:
                     await generating
                 if self.moved:
                     state, reason, retriable = TurnState.FAILED, MOVED, True
+                    facts["leaving"] = True
                 elif self.reply.verdict is Verdict.STOP:
                     state = TurnState.CANCELLED
                 else:
