@@ -78,6 +78,9 @@ def _nodes(known: Settings) -> list[dict[str, Any]]:
                     "busy": valkey.set_size(known, names.node_leases(name)),
                     "state": "draining" if state == "ready" and name in draining else state,
                     "model": said.get("model"),
+                    "tokens_per_second": float(said.get("tokens_per_second") or 0) or None,
+                    "memory": int(sum(float(said.get(part) or 0) for part in ("memory", "resident"))) or None,
+                    **{part: float(said[part]) for part in ("free", "battery", "plugged", "heat") if said.get(part)},
                 }
             )
         return found
@@ -105,8 +108,23 @@ def nodes_table(listed: list[dict[str, Any]]) -> Any:
     """The nodes for a person, a line each."""
     from rich.table import Table
 
-    table = Table("node", "lane", "busy", "state", "model", box=None, pad_edge=False)
+    table = Table("node", "lane", "busy", "state", "model", "machine", box=None, pad_edge=False)
     for one in listed:
         busy = f"{one['busy']} of {one['slots']}"
-        table.add_row(one["name"], one["lane"], busy, one["state"], one["model"] or "")
+        table.add_row(one["name"], one["lane"], busy, one["state"], one["model"] or "", _machine(one))
     return table
+
+
+def _machine(one: dict[str, Any]) -> str:
+    """What a node says of its machine, in a few words."""
+    said = []
+    if speed := one.get("tokens_per_second"):
+        said.append(f"{speed:.0f} tokens/s")
+    if memory := one.get("memory"):
+        free = f", {one['free'] / 2**30:.1f} GB free" if one.get("free") else ""
+        said.append(f"{memory / 2**30:.1f} GB{free}")
+    if one.get("battery") is not None:
+        said.append(f"battery {one['battery']:.0f} %" + ("" if one.get("plugged") else ", unplugged"))
+    if heat := one.get("heat"):
+        said.append(f"{heat:.0f} °C")
+    return " · ".join(said)

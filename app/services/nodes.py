@@ -1,5 +1,6 @@
 """The nodes: which there are, what they say of themselves, how they come and go."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ return before[2] or ''
 
 
 DRAINING: Final = "draining"
+MACHINE: Final = ("memory", "resident", "free", "battery", "plugged", "heat")
+"""What a node says of its machine: figures, each left out where its system does not tell."""
 
 
 _LEAVING: Final = """
@@ -56,6 +59,15 @@ class Shown:
     model: str | None
     tokens_per_second: float | None
     error: str | None = None
+    memory: int | None = None
+    """Bytes of the node's process and its engine together."""
+    free: int | None = None
+    """Bytes that are left on its machine."""
+    battery: int | None = None
+    """Percent; None where there is none."""
+    plugged: bool | None = None
+    heat: float | None = None
+    """Degrees Celsius of its warmest sensor; None where its system does not tell."""
 
 
 def register(name: str, slots: int, lane: str = "queue") -> None:
@@ -154,6 +166,7 @@ def hello(name: str, said: Mapping[str, Any]) -> str:
         "tokens_per_second": said.get("tokens_per_second") or "",
         "error": said.get("error") or "",
         "keys": str(said.get("keys") or ""),
+        **{name: float(said[name]) for name in MACHINE if isinstance(said.get(name), int | float)},
     }
     fields = [str(part) for pair in beat.items() for part in pair]
     before = _hello()(keys=[names.node_key(name)], args=[names.DISCORD_NODE_TTL_SECONDS, int(bool(said.get("broker", True))), *fields])
@@ -201,4 +214,26 @@ def _shown(node: Node, beat: dict[bytes, bytes], busy: int) -> Shown:
         said.get("model"),
         float(speed) if speed else None,
         said.get("error"),
+        **_machine(said),
     )
+
+
+def _figure(said: str) -> float | None:
+    """Return a number that a node wrote; None for what is none, which must not keep the others from being shown."""
+    try:
+        figure = float(said)
+    except ValueError:
+        return None
+    return figure if math.isfinite(figure) else None
+
+
+def _machine(said: Mapping[str, str]) -> dict[str, Any]:
+    told = {name: figure for name in MACHINE if (figure := _figure(said.get(name, ""))) is not None}
+    both = told.get("memory", 0) + told.get("resident", 0)
+    return {
+        "memory": int(both) if both else None,
+        "free": int(told["free"]) if "free" in told else None,
+        "battery": int(told["battery"]) if "battery" in told else None,
+        "plugged": bool(told["plugged"]) if "plugged" in told else None,
+        "heat": told.get("heat"),
+    }

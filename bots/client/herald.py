@@ -98,6 +98,7 @@ class Herald:
                 "restarts": health.restarts,
                 "error": health.error[:200],
                 "broker": health.broker,
+                **health.machine.told(),
                 "refused": self._refused.total(),
                 "version": version("meatlizard"),
                 "instance": self.instance,

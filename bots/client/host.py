@@ -1,9 +1,16 @@
 """What the Client-Bot needs of the node it belongs to."""
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from app.stream.growing import GrowingReply
 from app.wire.jobs import Job, Outcome
+
+
+class Machine(Protocol):
+    """Memory, battery and heat, as far as its system tells."""
+
+    def told(self) -> dict[str, Any]:
+        """Return what is known, as a beat carries it."""
 
 
 class Health(Protocol):
@@ -44,6 +51,10 @@ class Health(Protocol):
     @property
     def error(self) -> str:
         """What is wrong with the engine, in one line."""
+
+    @property
+    def machine(self) -> Machine:
+        """What its machine says of itself."""
 
     @property
     def broker(self) -> bool:

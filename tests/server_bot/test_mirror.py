@@ -82,3 +82,15 @@ async def test_a_node_is_known_before_the_bot_has_looked_round(stage: Stage) -> 
 async def test_the_bot_says_that_it_is_connected(stage: Stage) -> None:
     assert redis.client().hget(names.SERVER_BOT, "guild") == str(stage.sandbox.guild).encode()
     assert 0 < redis.client().ttl(names.SERVER_BOT) <= names.SERVER_BOT_TTL_SECONDS
+
+
+async def test_a_hello_tells_of_the_machine(stage: Stage) -> None:
+    body = b'{"state": "ready", "slots": 2, "memory": 100, "resident": 50, "free": 7, "battery": 71, "plugged": 0, "heat": "hot"}'
+    sent = await stage.node.post(stage.node.control(), Frame(FrameKind.HELLO, body=body))
+    await stage.handled(stage.node.control(), sent)
+    shown = next(one for one in await asyncio.to_thread(nodes.listed) if one.name == "home")
+    assert (shown.memory, shown.free, shown.battery, shown.plugged, shown.heat) == (150, 7, 71, False, None)
+    # A node's word is its own; it must not keep the others from being shown.
+    redis.client().hset(names.node_key("home"), mapping={"free": "nan", "battery": "full", "heat": "1e999"})
+    shown = next(one for one in await asyncio.to_thread(nodes.listed) if one.name == "home")
+    assert (shown.free, shown.battery, shown.heat) == (None, None, None)

@@ -13,10 +13,13 @@ import structlog
 from app.stream.growing import GrowingReply
 from app.wire.errors import EnvelopeError
 from app.wire.jobs import Job, Outcome
+from app.wire.names import BEAT_SECONDS
 from app.wire.states import Verdict
-from workers.inference import keyring
+from workers.inference import keyring, machine
 from workers.inference.attempt import Attempt
+from workers.inference.awake import Awake
 from workers.inference.engine import Engine, EngineError
+from workers.inference.machine import Machine
 from workers.inference.settings import NodeSettings
 
 log = structlog.get_logger(__name__)
@@ -57,6 +60,7 @@ class Health:
     """Whether the queue lane is there: the broker takes its beats."""
     keys: tuple[str, ...]
     """The marks of the relay keys it holds, the one it seals with first."""
+    machine: Machine
 
 
 class Node:
@@ -73,6 +77,8 @@ class Node:
         self.draining = False
         self.broker = False
         """Set by the queue lane's door while it reaches the broker."""
+        self._machine = Machine()
+        self._awake: Final = Awake()
         self._drained: asyncio.Task[None] | None = None
         self._loop: Final = asyncio.new_event_loop()
         self._thread: Final = threading.Thread(target=self._loop.run_forever, name="node", daemon=True)
@@ -119,7 +125,8 @@ class Node:
         attempt = Attempt(job, self.engine, reply, self._slots)
         self._attempts.add(attempt)
         try:
-            return await attempt.run()
+            async with self._awake.held():
+                return await attempt.run()
         finally:
             self._attempts.discard(attempt)
 
@@ -137,6 +144,7 @@ class Node:
             error=engine.last_error or "",
             broker=self.broker,
             keys=self.keys.marks,
+            machine=self._machine,
         )
 
     async def adopt(self, envelope: str) -> None:
@@ -180,6 +188,7 @@ class Node:
             for door in self._doors:
                 group.create_task(door.serve())
             group.create_task(self._watch())
+            group.create_task(self._look())
 
     async def _watch(self) -> None:
         told: object = None
@@ -190,6 +199,11 @@ class Node:
                 told = (health.state, health.broker)
                 await self._tell()
             await asyncio.sleep(STATE_POLL_SECONDS)
+
+    async def _look(self) -> None:
+        while True:
+            self._machine = await asyncio.to_thread(machine.look)
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def _tell(self) -> None:
         await asyncio.gather(*(door.tell() for door in self._doors))

@@ -183,6 +183,7 @@ class QueueDoor:
             "model": health.model,
             "tokens_per_second": health.tokens_per_second or "",
             "memory": health.memory,
+            **health.machine.told(),
             "restarts": health.restarts,
             "error": health.error,
         }
