@@ -72,6 +72,13 @@ def there() -> list[Place]:
         return [_shown(row) for row in tx.scalars(query.order_by(Channel.node.is_(None), Channel.used_at.desc()))]
 
 
+def of_user(user: str) -> list[Place]:
+    """Return the places of a person's sessions that have a channel now."""
+    query = select(Channel).join(Session, Session.id == Channel.session_id)
+    with transaction() as tx:
+        return [_shown(row) for row in tx.scalars(query.where(Session.user_id == UUID(user), Channel.discord_id.is_not(None)))]
+
+
 def opened(place: Place, discord_id: int) -> int:
     """Keep which channel a place has got; return the one that counts: somebody else may have been first."""
     with transaction() as tx:

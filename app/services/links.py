@@ -118,6 +118,15 @@ def discord_of(user_id: str) -> tuple[int, str] | None:
         return (row.discord_id, row.name) if row else None
 
 
+def owner_shown(session: str) -> int | None:
+    """Return the Discord id of whoever may see a session's channel as its owner; None for nobody."""
+    if not settings().discord_owner_sees:
+        return None
+    query = select(DiscordLink.discord_id).join(Session, Session.user_id == DiscordLink.user_id)
+    with transaction() as tx:
+        return tx.scalar(query.where(Session.id == UUID(session), DiscordLink.own.is_(False)))
+
+
 def enter(discord_id: int, name: str, roles: Iterable[int]) -> Person:
     """Return who somebody in Discord is here, given an account if they have none; raise NotAllowed where they may not in.
 

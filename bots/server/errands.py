@@ -90,6 +90,15 @@ async def post_control(
         log.error("discord.forbidden", node=node, error=str(error), hint=FORBIDDEN)
 
 
+async def show_channels(bot: ServerBot, user: str, owner: int, sees: bool) -> None:
+    """Let somebody see the channels of their sessions, or no longer, as their accounts are linked and unlinked."""
+    for place in await asyncio.to_thread(channels.of_user, user):
+        try:
+            await bot.layout.show(place, owner, sees=sees)
+        except discord.Forbidden as error:
+            log.error("discord.forbidden", session=place.session, error=str(error), hint=FORBIDDEN)
+
+
 async def post_mirror(bot: ServerBot, turn: str) -> None:
     """Post the sealed record of a turn that went by the queue lane; no node can open it."""
     found = await asyncio.to_thread(relay.mirror, turn)

@@ -12,7 +12,7 @@ import discord
 import structlog
 from redis.asyncio import Redis
 
-from app.services import channels
+from app.services import channels, links
 from app.services.channels import Place
 from app.wire import names
 
@@ -35,6 +35,8 @@ LOCK_LOOK_SECONDS: Final = 0.02
 BOT_MAY: Final = discord.PermissionOverwrite(
     view_channel=True, send_messages=True, read_message_history=True, attach_files=True
 )
+OWNER_MAY: Final = discord.PermissionOverwrite(view_channel=True, read_message_history=True, send_messages=False)
+"""A session's owner, once their accounts are linked and the setting says so, sees that something sealed goes on there."""
 NOBODY: Final = discord.PermissionOverwrite(view_channel=False)
 
 Overwrites = dict[discord.Role | discord.Member | discord.Object, discord.PermissionOverwrite]
@@ -60,6 +62,16 @@ class Layout:
     async def control(self, node: str, node_bot: int) -> discord.TextChannel:
         """Return the channel in which a node is spoken to, opened if need be."""
         return await self._channel(await asyncio.to_thread(channels.of_node, node), node_bot)
+
+    async def show(self, place: Place, owner: int, *, sees: bool) -> None:
+        """Let a session's owner see its channel, or no longer; does nothing where it has none."""
+        channel = await self._known(place)
+        if channel is None:
+            return
+        given: Any = {target: pair for target, pair in channel.overwrites.items() if target.id != owner}
+        if sees:
+            given[discord.Object(owner, type=discord.Member)] = OWNER_MAY
+        await channel.edit(overwrites=given)
 
     async def remove(self, place: Place) -> None:
         """Remove a place's channel, if it has one."""
@@ -116,7 +128,7 @@ class Layout:
             log.info("channel.opened", channel=channel.id, name=channel.name)
         else:
             log.info("channel.adopted", channel=channel.id, name=channel.name)
-            await channel.edit(overwrites=self._overwrites(node_bot))
+            await channel.edit(overwrites=await self._overwrites(place, node_bot))
         counts = await asyncio.to_thread(channels.opened, place, channel.id)
         self._doubt.discard(place.id)
         if counts != channel.id:
@@ -129,7 +141,7 @@ class Layout:
     async def _create(self, place: Place, node_bot: int | None, here: list[Any]) -> discord.TextChannel:
         category: Any = await self._category(NODES if place.node else None, here)
         return await self._guild().create_text_channel(
-            place.name, category=category, topic=place.topic, overwrites=self._overwrites(node_bot)
+            place.name, category=category, topic=place.topic, overwrites=await self._overwrites(place, node_bot)
         )
 
     async def _made_before(self, place: Place) -> discord.TextChannel | None:
@@ -171,11 +183,14 @@ class Layout:
             return place.discord_id
         return None
 
-    def _overwrites(self, node_bot: int | None) -> Overwrites:
+    async def _overwrites(self, place: Place, node_bot: int | None) -> Overwrites:
         guild = self._guild()
         found: Overwrites = {guild.default_role: NOBODY, guild.me: BOT_MAY}
         if node_bot is not None:
             found[discord.Object(node_bot, type=discord.Member)] = BOT_MAY
+        owner = await asyncio.to_thread(links.owner_shown, place.session) if place.session else None
+        if owner is not None:
+            found[discord.Object(owner, type=discord.Member)] = OWNER_MAY
         return found
 
     async def _admit(self, channel: discord.TextChannel, node_bot: int) -> None:

@@ -62,3 +62,9 @@ def post_control(
 def post_mirror(turn: str) -> None:
     """Post the sealed record of a queue-lane turn."""
     bridge().call(lambda bot: errands.post_mirror(bot, turn))
+
+
+@shared_task(name=names.SHOW_CHANNELS, **AGAIN)
+def show_channels(user: str, owner: int, sees: bool) -> None:
+    """Let a sessions' owner see their channels, or no longer."""
+    bridge().call(lambda bot: errands.show_channels(bot, user, owner, sees))

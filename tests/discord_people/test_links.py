@@ -14,6 +14,7 @@ from tests.support import caches
 from tests.support.nodes import PlayedNode
 from tests.support.people import Member
 from tests.support.servers import Servers
+from tests.support.waiting import until_async
 from tests.support.website import Site
 
 BOB = 1234567890
@@ -146,3 +147,31 @@ def test_the_session_of_a_channel_is_its_owners_alone(servers: Servers, ada: Mem
     assert chats.chosen(1, 2, bob.id) is None
     sessions.remove(session, ada.id)
     assert chats.chosen(1, 2, ada.id) is None
+
+
+async def test_owners_see_their_sealed_channels_where_that_is_wished(empty: Hall, ada: Member, node: PlayedNode, monkeypatch) -> None:
+    monkeypatch.setenv("MEATLIZARD_DISCORD_OWNER_SEES", "true")
+    caches.forget()
+
+    async def seen() -> list[str]:
+        channels = (await empty.control.get("view", member="ada"))["channels"]
+        return [one["name"] for one in channels if one["name"].startswith("s-")]
+
+    async with empty.server_bot():
+        await asyncio.to_thread(ada.session)
+        await empty.until(lambda: [one for one in empty.sandbox.world.store.channels.values() if one.name.startswith("s-")])
+        assert await seen() == []
+        await asyncio.to_thread(lambda: links.claim(links.code(ada.id), empty.id("ada"), "ada"))
+        await until_async(seen)
+        await asyncio.to_thread(ada.session)
+        await until_async(lambda: _two(seen))
+        await asyncio.to_thread(links.unlink, empty.id("ada"), Door.WEB)
+        await until_async(lambda: _none(seen))
+
+
+async def _two(seen) -> bool:
+    return len(await seen()) == 2
+
+
+async def _none(seen) -> bool:
+    return not await seen()

@@ -145,6 +145,7 @@ ERRANDS: dict[str, Any] = {
     names.POST_PROMPT: errands.post_prompt,
     names.POST_CONTROL: errands.post_control,
     names.POST_MIRROR: errands.post_mirror,
+    names.SHOW_CHANNELS: errands.show_channels,
 }
 FINAL = frozenset(state.value for state in TurnState if state.final)
 CLOSED = FrameKind.CLOSED
