@@ -4,14 +4,17 @@ import asyncio
 
 import pytest
 
-from app.services import accounts, tokens, turns
+from app.services import backups, tokens, turns
+from app.wire.errors import NotSignedIn
 from app.wire.states import Door
 from tests.discord_people.hall import Hall
 from tests.sandbox.people import Refused
 from tests.support import caches
 from tests.support.nodes import PlayedNode
 
-ADMINISTRATORS = {"nodes", "ban", "unban", "audit"}
+ADMINISTRATORS = {"nodes", "drain", "ban", "unban", "backup", "audit"}
+
+NEEDED = {"drain": {"node": "home"}}
 
 
 async def test_commands_are_told_once(empty: Hall) -> None:
@@ -27,15 +30,15 @@ async def test_commands_are_told_once(empty: Hall) -> None:
 
 
 async def test_administration_is_refused_to_members(hall: Hall) -> None:
-    for name in ("nodes", "ban", "unban", "audit"):
+    for name in ADMINISTRATORS:
         with pytest.raises(Refused):
-            await hall.run(name)
+            await hall.run(name, **NEEDED.get(name, {}))
     # Even where the guild lets everyone see them.
     for one in hall.sandbox.world.store.commands.values():
         one.body["default_member_permissions"] = None
-    for name in ("nodes", "ban", "unban", "audit"):
+    for name in ADMINISTRATORS:
         before = len(hall.whispers())
-        await hall.run(name)
+        await hall.run(name, **NEEDED.get(name, {}))
         await hall.until(lambda before=before: len(hall.whispers()) > before and hall.whispers()[-1])
         assert "Your role here, member, may not do this" in hall.whispers()[-1]
     assert await hall.complete("ban", "account", "a") == []
@@ -56,8 +59,20 @@ async def ruled(empty: Hall, monkeypatch):
 async def test_administrators_see_nodes_and_the_trail(ruled: Hall, node: PlayedNode) -> None:
     await ruled.run("nodes", member="cy")
     await ruled.whispered("**home**: ready, 0 of 2 busy, lane queue, stand-in", member="cy")
-    await ruled.run("audit", member="cy", most=5)
-    await ruled.whispered("node.add", "user.add", member="cy")
+    assert [one["value"] for one in await ruled.complete("drain", "node", "ho", member="cy")] == ["home"]
+    await ruled.run("drain", member="cy", node="home")
+    await ruled.whispered("home is given nothing new", member="cy")
+    await ruled.run("drain", member="cy", node="home", undo=True)
+    await ruled.whispered("home is given turns again", member="cy")
+    await ruled.run("drain", member="cy", node="nowhere")
+    await ruled.whispered("nowhere", member="cy")
+    await ruled.run("backup", member="cy")
+    await ruled.whispered("is being made", member="cy")
+    await ruled.run("backup", member="cy", now=False)
+    backup = (await asyncio.to_thread(backups.listed))[0]
+    await ruled.whispered(f"{backup.id}: {backup.state}", member="cy")
+    await ruled.run("audit", member="cy", most=25)
+    await ruled.whispered("node.add", "user.add", "backup", "(discord)", member="cy")
 
 
 async def test_a_ban_holds_at_every_door(ruled: Hall) -> None:
@@ -67,7 +82,7 @@ async def test_a_ban_holds_at_every_door(ruled: Hall) -> None:
     token = tokens.new(who.name, "", tokens.DEFAULT, None, "test", Door.CLI)
     await ruled.run("ban", member="cy", account=who.name)
     await ruled.whispered("is shut", member="cy")
-    with pytest.raises(accounts.NotSignedIn):
+    with pytest.raises(NotSignedIn):
         await asyncio.to_thread(tokens.holder, token)
     await ruled.run("ask", prompt="Hello?")
     assert "Hello?" in await ruled.whispered("Your account here is shut.")

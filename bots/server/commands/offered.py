@@ -8,9 +8,11 @@ from app.core.config import settings
 from bots.server.commands import (
     ask,
     audit,
+    backup,
     ban,
     buttons,
     chat,
+    drain,
     link,
     nodes,
     queue,
@@ -23,7 +25,7 @@ from bots.server.commands import (
 from bots.server.commands.people import People
 from bots.server.commands.tree import Tree
 
-NOUNS: Final = (ask, chat, stop, retry, sessions, transcript, link, queue, status, nodes, ban, audit)
+NOUNS: Final = (ask, chat, stop, retry, sessions, transcript, link, queue, status, nodes, drain, ban, backup, audit)
 
 
 def offer(client: discord.Client, people: People) -> Tree:
