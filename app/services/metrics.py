@@ -14,8 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import Metric, RollupMark, Sample, Turn
-from app.services import partitions
+from app.services import partitions, plots
+from app.services import summary as summing
 from app.wire import names
+from app.wire.errors import BadInput
 
 log = structlog.get_logger(__name__)
 
@@ -113,6 +115,24 @@ def _add_hops(rows: list[dict[str, Any]]) -> None:
         tx.connection().execute(
             query, [{"turn_id": UUID(row["turn"]), "more": orjson.dumps(row["hops"]).decode()} for row in rows]
         )
+
+
+def summary(hours: int) -> dict[str, Any]:
+    """Return what the last `hours` hours were like; see app.services.summary."""
+    return summing.of(hours)
+
+
+def picture(kind: str, hours: int) -> bytes:
+    """Return a plot (a kind of app.services.plots, or `all`) of the last `hours` hours as a PNG; BadInput for another kind."""
+    found = summing.of(hours)
+    if kind != "all" and kind not in plots.TITLES:
+        raise BadInput(f"There is no plot {kind!r}. There are: all, {', '.join(plots.TITLES)}.")
+    # Here, since matplotlib takes 40 MB that only a process which draws shall have.
+    from app.services import picture as drawing
+
+    shown = plots.every(found) if kind == "all" else [plots.plot(kind, found)]
+    times = {1: "The last hour", 24: "The last 24 hours", 168: "The last 7 days", 720: "The last 30 days"}
+    return drawing.draw(shown, found["moments"], times.get(hours, f"The last {hours} hours"))
 
 
 _KINDS: Final = {"turn": log_turns, "sample": log_samples, "hops": _add_hops}

@@ -18,6 +18,7 @@ from app.stream.hub import Hub
 from app.web import (
     account,
     accounts,
+    admin,
     archive,
     audit,
     backups,
@@ -53,6 +54,7 @@ MODULES = (
     flower,
     sessions,
     health,
+    admin,
     prometheus,
     socket,
     openai_models,

@@ -68,6 +68,8 @@ PANELS: Final = (
     Panel("/archive", "Archive", Right.CHAT, "You"),
     Panel("/flower", "Tasks (Flower)", Right.SEE_TASKS),
     Panel("/backups", "Backups and schedule", Right.BACKUP),
+    Panel("/admin", "Overview", Right.SEE_METRICS),
+    Panel("/admin/metrics", "Metrics", Right.SEE_METRICS),
     Panel("/admin/audit", "Audit", Right.SEE_AUDIT),
     Panel("/tokens", "Tokens", Right.MANAGE_TOKENS, "You"),
     Panel("/people", "People", Right.MANAGE_PEOPLE),
@@ -87,6 +89,7 @@ def listed(who: Person) -> dict[str, list[Panel]]:
 def show(request: Request, who: Person, template: str, status: int = 200, **context: Any) -> Response:
     """Render a panel's template inside the shell; the panel is the one whose path the request's begins with."""
     path = request.url.path
-    here = next((one for one in PANELS if path == one.path or path.startswith(one.path + "/")), None)
+    below = [one for one in PANELS if path == one.path or path.startswith(one.path + "/")]
+    here = max(below, key=lambda one: len(one.path), default=None)
     shell = {"who": who, "panels": listed(who), "here": here, "version": VERSION}
     return templates.TemplateResponse(request, template, shell | context, status)

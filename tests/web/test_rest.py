@@ -111,6 +111,7 @@ OTHERS: list[tuple[str, str, Any]] = [
     ("PATCH", "/api/sessions/{session}", {"title": "Mine"}),
     ("DELETE", "/api/sessions/{session}", None),
     ("POST", "/api/turns/{turn}/stop", None),
+    ("GET", "/trace/{turn}", None),
     ("DELETE", "/api/tokens/{token}", None),
     ("DELETE", "/api/account/logins/{login}", None),
     ("GET", "/api/sessions/{session}/transcript", None),
