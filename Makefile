@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python requirements/install.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test check format bench faults lock clean
+.PHONY: help setup setup-dev run test check format bench load-month faults lock clean
 
 help: ## Show this.
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -56,6 +56,9 @@ bench: setup-dev ## Measure what is added over llama.cpp itself, side by side in
 
 faults: setup-dev ## Break everything for half an hour and see what comes of it: make faults ARGS="--seed 7 --minutes 30".
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+load-month: setup-dev ## Load a month of made-up traffic into the stack of ARGS="--home DIR" and time every page and job.
+	@$(BIN)/python -m tests.bench.load_month $(ARGS)
 
 lock: setup-dev ## Resolve the dependencies anew; needs uv, which it fetches into .venv.
 	@$(BIN)/python -m pip install --quiet uv

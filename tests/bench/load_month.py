@@ -50,10 +50,11 @@ select gen_random_uuid(), asked.session_id, sessions.user_id, gen_random_uuid(),
 """
 
 
-def timed(work: Callable[[], Any]) -> float:
+def timed(work: Callable[..., Any], *words: Any, **named: Any) -> tuple[float, Any]:
+    """Return the seconds that a call took, and what it returned."""
     began = time.monotonic()
-    work()
-    return time.monotonic() - began
+    found = work(*words, **named)
+    return time.monotonic() - began, found
 
 
 def load(turns: int, conversations: int) -> None:
@@ -74,7 +75,8 @@ def load(turns: int, conversations: int) -> None:
         connection.execute(text("set statement_timeout = 0"))
         for day in days:
             place = {"day": day, "count": turns // DAYS, "people": PEOPLE}
-            took = timed(lambda: (connection.execute(text(METRICS), place), connection.execute(text(SAMPLES), place)))
+            took, _ = timed(connection.execute, text(METRICS), place)
+            connection.execute(text(SAMPLES), place)
             connection.commit()
             print(f"  {day:%F}: {turns // DAYS:,} turns in {took:.1f} s", flush=True)
         owners = [people[0].id] * 5000 + [person.id for person in people]
@@ -108,7 +110,7 @@ def jobs() -> Iterator[tuple[str, float, float]]:
         if task is None:
             continue
         before = own.memory_info().rss
-        took = timed(lambda task=task: task.run(*options.get("args", ())))
+        took, _ = timed(task.run, *options.get("args", ()))
         yield entry, took, (own.memory_info().rss - before) / 1e6
 
 
@@ -131,9 +133,8 @@ def pages(url: str) -> Iterator[tuple[str, float]]:
     for who, found in ((admin.id, paths), (busy, ["/", "/api/sessions", "/api/sessions?before=2100-01-01T00:00:00Z"])):
         with httpx.Client(base_url=url, cookies={cookie_name(): logins[who]}, timeout=120) as browser:
             for path in found:
-                answers: list[httpx.Response] = []
-                took = timed(lambda path=path: answers.append(browser.get(path)))
-                name = f"{path} ({'busy member' if who == busy else 'admin'}, {answers[0].status_code}, {len(answers[0].content):,} B)"
+                took, answer = timed(browser.get, path)
+                name = f"{path} ({'busy member' if who == busy else 'admin'}, {answer.status_code}, {len(answer.content):,} B)"
                 yield name, took
 
 
@@ -146,14 +147,14 @@ def main() -> None:
     given = parser.parse_args()
     os.environ["MEATLIZARD_HOME"] = given.home
     if not given.measure_only:
-        print(f"loaded in {timed(lambda: load(given.turns, given.sessions)):.0f} s")
+        print(f"loaded in {timed(load, given.turns, given.sessions)[0]:.0f} s")
         from app.services import rollup
 
         steps: list[float] = []
         while True:
-            runs: list[int] = []
-            steps.append(timed(lambda: runs.append(rollup.roll_up())))
-            if runs[0] == 0:
+            took, done = timed(rollup.roll_up)
+            steps.append(took)
+            if done == 0:
                 break
         print(f"the whole month summed in {sum(steps):.1f} s, longest run {max(steps):.1f} s")
     slow = []
@@ -161,10 +162,9 @@ def main() -> None:
         print(f"{took * 1000:9.0f} ms  {grown:+6.1f} MB  job {name}")
         slow += [name] if took > (60 if "roll" in name else 1) else []
     command = [sys.executable, "-m", "app.cli", "status", "--json", "--home", given.home]
-    told: list[bytes] = []
-    took = timed(lambda: told.append(subprocess.run(command, check=True, capture_output=True).stdout))
+    took, told = timed(subprocess.run, command, check=True, capture_output=True)
     print(f"{took * 1000:9.0f} ms  meatlizard status (a new process)")
-    for name, took in pages(json.loads(told[0])["url"]):
+    for name, took in pages(json.loads(told.stdout)["url"]):
         print(f"{took * 1000:9.0f} ms  {name}")
         slow += [name] if took > 1 else []
     print("slower than they may be: " + (", ".join(slow) or "none"))
