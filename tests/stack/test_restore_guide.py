@@ -1,0 +1,99 @@
+"""The restore guide, word for word: a platform with people and talk is gone, and comes back in an empty home folder."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from pytest import TempPathFactory
+
+from app.services import backup_tables
+from tests.support.stack import Stack
+from tests.support.waiting import until
+from tests.workers.conftest import llama
+
+__all__ = ("llama",)
+
+BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+MOVING = {"audit_log", "backups", "schedule", "nodes", "rollup_marks", "users"}
+"""Tables in which a start or the restore itself writes; what was in them is looked at by itself."""
+
+
+def blocks(checkout: Path) -> list[str]:
+    """The commands of the guide, as a person would copy them."""
+    return [re.sub(r"^   ", "", block, flags=re.MULTILINE) for block in BLOCK.findall((checkout / "docs/restore.md").read_text())]
+
+
+def kept(stack: Stack) -> dict[str, Any]:
+    """Count and hash of every table, and whose names are there."""
+    with closing(psycopg2.connect(stack.status()["services"]["postgres"])) as connection, connection.cursor() as cursor:
+        found: dict[str, Any] = dict(backup_tables.prints(connection))
+        cursor.execute("select name, role from users where role <> 'guest' order by name")
+        found["people"] = cursor.fetchall()
+        cursor.execute("select id, encode(hash, 'hex') from audit_log order by id")
+        found["trail"] = cursor.fetchall()
+        cursor.execute("select count(*) from turns where finished_at is null")
+        found["unfinished"] = cursor.fetchone()[0]
+    return found
+
+
+@pytest.mark.timeout(600)
+def test_the_guide_brings_everything_back(tmp_path_factory: TempPathFactory, checkout: Path, llama: str) -> None:
+    place = tmp_path_factory.mktemp("g")
+    old = Stack.of(place / "old", llama_url=llama, sandbox="off")
+    # A machine on which there is nothing but the program: an empty home folder, and the command on the path.
+    machine = place / "new"
+    (machine / "kept").mkdir(parents=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MEATLIZARD_")}
+    environment |= {
+        "HOME": str(machine),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MEATLIZARD_LLAMA_URL": llama,
+        "MEATLIZARD_SANDBOX": "off",
+    }
+    new = Stack(machine / ".meatlizard", environment)
+    try:
+        old.up()
+        old.environment["MEATLIZARD_NEW_PASSWORD"] = "correct horse battery"
+        old.run("user", "add", "carol")
+        first = old.ask("Why is the sky blue?")
+        assert first["state"] == "done", first
+        old.ask("And the sea?", "--session", first["session"])
+        until(lambda: kept(old)["unfinished"] == 0)
+        taken = json.loads(old.run("backup", "now", "--json").stdout)
+        assert taken["proof"]["sound"], taken
+        before = kept(old)
+        shutil.copy(old.home / "meatlizard.env", machine / "kept" / "meatlizard.env")
+        shutil.copytree(old.home / "data" / "s3" / "meatlizard", machine / "kept" / "s3" / "meatlizard")
+        old.down()
+
+        for block in blocks(checkout):
+            done = subprocess.run(
+                ["sh", "-e", "-c", block], cwd=machine, env=environment, capture_output=True, text=True, timeout=200, check=False
+            )
+            assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}\n{new.logs()}"
+        assert "carol" in done.stdout
+
+        after = kept(new)
+        tables = set(before) - MOVING - {"people", "trail", "unfinished"}
+        assert {"messages", "turns", "sessions"} <= tables
+        assert {name: after[name] for name in tables if "rollup" not in name and not re.match(r"metrics|samples", name)} == {
+            name: before[name] for name in tables if "rollup" not in name and not re.match(r"metrics|samples", name)
+        }
+        assert after["people"] == before["people"]
+        # All that was in the trail at the moment of the backup is in it still, in the same order.
+        common = [one for one in before["trail"] if one in after["trail"]]
+        assert len(common) >= len(before["trail"]) - 1
+        assert after["trail"][: len(common)] == common
+        again = new.ask("And the sea?", "--session", first["session"])
+        assert again["state"] == "done", again
+    finally:
+        old.run("down", check=False)
+        new.run("down", check=False)
