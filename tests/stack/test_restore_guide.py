@@ -12,7 +12,6 @@ from typing import Any
 
 import psycopg2
 import pytest
-from pytest import TempPathFactory
 
 from app.services import backup_tables
 from tests.support.stack import Stack
@@ -45,7 +44,7 @@ def kept(stack: Stack) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(600)
-def test_the_guide_brings_everything_back(tmp_path_factory: TempPathFactory, checkout: Path, llama: str) -> None:
+def test_the_guide_brings_everything_back(tmp_path_factory: pytest.TempPathFactory, checkout: Path, llama: str) -> None:
     place = tmp_path_factory.mktemp("g")
     old = Stack.of(place / "old", llama_url=llama, sandbox="off")
     # A machine on which there is nothing but the program: an empty home folder, and the command on the path.
