@@ -52,7 +52,7 @@ test: check ## Every test there is.
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 bench: setup-dev ## Measure what is added over llama.cpp itself, side by side in one run.
-	@$(BIN)/meatlizard bench $(ARGS)
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 faults: setup-dev ## Break everything for half an hour and see what comes of it: make faults ARGS="--seed 7 --minutes 30".
 	@$(BIN)/python -m tests.faults $(ARGS)

@@ -9,6 +9,7 @@ from app.core.config import home, settings
 from app.core.presence import Presence
 from app.wire import names
 from workers.app import TASKS, app
+from workers.inbox import InboxStep
 
 # Worker and beat are started from Python rather than through Celery's command line, which would load its interactive
 # shell and every other command into each of them: 20 MB a process.
@@ -26,6 +27,7 @@ THREADS: Final = 4
 def worker() -> None:
     """Consume the platform's queues until SIGTERM."""
     app.conf.include = TASKS
+    app.steps["worker"].add(InboxStep)
     consumer = app.Worker(
         hostname=host_format(default_nodename("worker@%h")),
         pool="threads",

@@ -95,7 +95,11 @@ class Settings(BaseSettings):
     prompt_limit: int = Field(32_000, ge=1)
     """Longest prompt, in characters."""
     waiting_limit: int = Field(50, ge=1)
-    """Turns one person may have waiting or running at once."""
+    """Turns one person may have waiting."""
+    running_limit: int = Field(0, ge=0)
+    """Turns of one person that may run at once; 0: as many as there are slots."""
+    shares: dict[str, dict[str, int]] = {}
+    """The same by role, and its weight in the queue, where it is not 1."""
     login_days: int = Field(30, ge=1)
     metrics_token: SecretStr = SecretStr("")
     """With it Prometheus may read `/metrics` from another machine."""
@@ -125,6 +129,14 @@ class Settings(BaseSettings):
     def roles_of_guild(self) -> dict[int, str]:
         """Our role for each of the guild's roles, by its id."""
         return _roles(self.discord_roles)
+
+    @field_validator("shares")
+    @classmethod
+    def _shares_known(cls, value: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+        for role, share in value.items():
+            if unknown := share.keys() - {"weight", "running", "waiting"}:
+                raise ValueError(f"the share of {role!r} has {', '.join(sorted(unknown))}; it may have weight, running and waiting")
+        return value
 
     @property
     def ring(self) -> Ring:

@@ -1,10 +1,11 @@
 """The database: one engine a process, one transaction a block."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, Row, TextClause, create_engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session as Transaction
@@ -62,3 +63,38 @@ def _away(error: Exception) -> Unavailable:
     if "not currently accepting connections" in str(error):
         return Unavailable("The platform is being restored from a backup. Try again in a few minutes.")
     return Unavailable()
+
+
+@cache
+def _single(soft: bool) -> Engine:
+    options = CONNECT_ARGS["options"] if not soft else f"{CONNECT_ARGS['options']} -c synchronous_commit=off"
+    return create_engine(
+        settings().database_url.get_secret_value(),
+        pool_size=5,
+        max_overflow=11,
+        pool_timeout=5,
+        isolation_level="AUTOCOMMIT",
+        connect_args=CONNECT_ARGS | {"options": options},
+    )
+
+
+def single(statement: TextClause, words: Mapping[str, Any], *, soft: bool = False) -> list[Row[Any]]:
+    """Run one statement in a transaction of its own, in one round trip; raise Unavailable where the database is away.
+
+    It may be run twice, where the first connection turned out to be dead: give it only what is safe twice. A `soft` one
+    is not waited for on the disk: after a power cut it may not have happened.
+    """
+    for last in (False, True):
+        try:
+            with _single(soft).connect() as connection:
+                return list(connection.execute(statement, words))
+        except (OperationalError, PoolTimeout) as error:
+            # A restart of the server is noticed by the first who comes; then the pool is made anew.
+            if last or not getattr(error, "connection_invalidated", False):
+                raise _away(error) from error
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            if last:
+                raise _away(error) from error
+    raise Unavailable

@@ -1,12 +1,14 @@
 """Redis clients: one for synchronous code, one for the event loop, one for Pub/Sub."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from redis import BlockingConnectionPool, Redis
 from redis.asyncio import BlockingConnectionPool as AsyncPool
 from redis.asyncio import Redis as AsyncRedis
-from redis.backoff import ExponentialWithJitterBackoff
+from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -34,6 +36,17 @@ def client() -> Any:
         **_COMMON,
     )
     return Redis(connection_pool=pool)
+
+
+@contextmanager
+def blocking_client(seconds: float) -> Iterator["Redis"]:
+    """Give a client of its own whose commands may block for so long before the connection counts as dead."""
+    more = {"socket_timeout": seconds + TIMEOUT_SECONDS, "socket_connect_timeout": 3, "socket_keepalive": True}
+    client = Redis.from_url(settings().redis_url.get_secret_value(), retry=Retry(NoBackoff(), 0), **more)
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def async_client() -> AsyncRedis:

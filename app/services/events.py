@@ -1,31 +1,23 @@
 """The events the platform itself makes in a turn's stream: its place in the queue, and its end."""
 
-from functools import cache
 from typing import Any
 
 from app.core import keys, redis
+from app.core.functions import call
 from app.stream.scripts import CLOSE
 from app.wire import names
 from app.wire.events import PLATFORM, Event, Sealer
 from app.wire.states import EventKind
 
 
-@cache
-def _close() -> Any:
-    return redis.client().register_script(CLOSE)
-
-
 def _sealed(session: str, event: Event) -> bytes:
-    return Sealer(keys.events(PLATFORM, session), event.turn, event.attempt, PLATFORM).seal(event)
+    return Sealer(keys.events(PLATFORM, session, event.turn, event.attempt), event.turn, event.attempt, PLATFORM).seal(event)
 
 
 def close(session: str, turn: str, attempt: int, kind: EventKind, **data: Any) -> None:
     """End a turn's stream, once; only call it when PostgreSQL holds how the turn ended."""
     event = Event(kind, turn, attempt, data=data)
-    _close()(
-        keys=[names.turn_meta(turn), names.turn_stream(turn)],
-        args=[attempt, names.turn_channel(turn), names.CLOSED_TTL_SECONDS, _sealed(session, event)],
-    )
+    call(CLOSE, turn, attempt, names.CLOSED_TTL_SECONDS, _sealed(session, event))
 
 
 def announce(session: str, turn: str, attempt: int, position: int, eta: float | None) -> None:

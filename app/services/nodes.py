@@ -16,7 +16,7 @@ from app.core.db import transaction
 from app.core.models import Node, now
 from app.services import audit
 from app.wire import names
-from app.wire.errors import BadInput, NotFound
+from app.wire.errors import BadInput, NotFound, Unavailable
 from app.wire.states import Door, Lane
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
@@ -186,6 +186,25 @@ def leaving(name: str) -> None:
     What it says of that itself may come later: in Discord, each channel is heard for itself.
     """
     _leaving()(keys=[names.node_key(name)], args=[DRAINING])
+
+
+def models() -> list[str]:
+    """Return the models that nodes have right now, each once."""
+    client = redis.client()
+    with client.pipeline(transaction=False) as pipe:
+        for name in client.smembers(names.NODES):
+            pipe.hget(names.node_key(name.decode()), "model")
+        return sorted({model.decode() for model in pipe.execute() if model})
+
+
+def must_have(model: str) -> None:
+    """Raise BadInput where no node that is there has a model: nobody is to wait for it for ever."""
+    try:
+        there = models()
+    except redis.ERRORS as error:
+        raise Unavailable from error
+    if model not in there:
+        raise BadInput(f"No node has the model {model!r} now. There are: {', '.join(there) or 'none'}.")
 
 
 def listed() -> list[Shown]:

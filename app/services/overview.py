@@ -9,7 +9,7 @@ from sqlalchemy import select
 from app.core import keys
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn
-from app.services import dispatch, nodes, queue, sessions
+from app.services import dispatch, estimate, nodes, queue, sessions
 from app.wire.states import Door, TurnState
 
 
@@ -61,7 +61,7 @@ def platform() -> Platform:
     known = nodes.listed()
     ready = [node for node in known if node.state == "ready"]
     slots, busy = sum(node.slots for node in ready), sum(node.busy for node in ready)
-    return Platform(len(ready), len(known), slots, busy, len(queue.waiting()), dispatch.typical_seconds())
+    return Platform(len(ready), len(known), slots, busy, len(queue.waiting()), estimate.typical_seconds())
 
 
 def latest(user: str, session: str | None, door: Door) -> str | None:

@@ -15,13 +15,13 @@ def text(turn: str, session: str) -> str:
     entries: Any = redis.client().xrange(names.turn_stream(turn))
     for _, fields in entries:
         try:
-            event = unseal(fields[b"e"], lambda author: keys.events(author, session))
+            event = unseal(fields[b"e"], lambda author, of, attempt: keys.events(author, session, of, attempt))
             if event.turn != turn:
                 raise EnvelopeForged
             for taken in cursor.take(event):
                 if taken.at is not None:
                     del parts[taken.at :]
                     parts += (taken.text or "").encode()
-        except (EnvelopeError, Gap):
+        except (EnvelopeError, Gap, KeyError):
             continue
     return parts.decode(errors="ignore")

@@ -1,5 +1,6 @@
 """Conversations: their list, their messages, their titles; every look at one checks whose it is."""
 
+import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -20,6 +21,9 @@ from app.wire.states import Door, TurnState
 
 TITLE_LENGTH: Final = 80
 """Characters of a title; the first words of the first prompt stand there until someone writes another."""
+
+UNTITLED: Final = "Untitled"
+BLANK: Final = "\u115f\u1160\u3164\uffa0\u2800"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +92,22 @@ def title(session: Session) -> str:
     return keys.rest(str(session.id)).open(session.title).decode() if session.title else ""
 
 
+def shortened(words: str) -> str:
+    """Return the first words of `words` as a title; a word of ours where nothing of them can be seen."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in words[:2000]).split())
+    if not any(_visible(char) for char in line):
+        return UNTITLED
+    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
+
+
+def _visible(char: str) -> bool:
+    # Letters that are drawn as nothing (Hangul fillers, Braille blank) are printable, and no name for a conversation.
+    return unicodedata.category(char)[0] in "LNPS" and char not in BLANK
+
+
 def set_title(session: Session, words: str) -> str:
     """Give a session a title made of the first words of `words`, and return it."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in words[:2000]).split())
-    line = line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
+    line = shortened(words)
     session.title = keys.rest(str(session.id)).seal(line.encode())
     return line
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 import structlog
 from sqlalchemy import func, select
@@ -9,8 +10,8 @@ from sqlalchemy.orm import Session as Transaction
 
 from app.core import redis
 from app.core.db import transaction
-from app.core.models import Session, Turn
-from app.services import dispatch, nodes, queue, turns
+from app.core.models import Session, Turn, User
+from app.services import dispatch, nodes, queue, shares, turns
 from app.wire import names
 from app.wire.errors import EnvelopeError
 from app.wire.states import Lane, TurnState
@@ -42,7 +43,9 @@ def sweep() -> int:
         unfinished = _unfinished(tx)
         # Before the nodes are known again: a Redis that was emptied would take them for free and give them more turns
         # than they have slots.
-        queue.restore_leases({str(turn.id): turn.node for turn in unfinished if turn.state == RUNNING and turn.node})
+        for turn in unfinished:
+            if turn.state == RUNNING:
+                restore(turn)
         nodes.remember(tx)
         mended = sum(_mended(tx, turn) for turn in unfinished)
     _release_orphans()
@@ -50,6 +53,21 @@ def sweep() -> int:
     dispatch.dispatch()
     dispatch.announce_places()
     return mended
+
+
+def restore(turn: Turn) -> bool:
+    """Write what PostgreSQL has of a running turn into a Redis that lost it; False where it was there."""
+    if turn.node is None or turn.lane is None:
+        return False
+    return queue.restore(str(turn.id), turn.attempt, turn.node, turn.lane, str(turn.user_id), str(turn.session_id))
+
+
+def restore_one(identity: str, attempt: int, node: str) -> bool:
+    """Do so for one turn, asked for by the node that runs this very attempt."""
+    with transaction() as tx:
+        turn = tx.get(Turn, UUID(identity))
+        asked = turn is not None and (turn.state, turn.attempt, turn.node) == (RUNNING, attempt, node)
+        return asked and turn is not None and restore(turn)
 
 
 def _unfinished(tx: Transaction) -> list[Turn]:
@@ -68,17 +86,11 @@ def _mended(tx: Transaction, turn: Turn) -> bool:
 
 def _mend(tx: Transaction, turn: Turn) -> bool:
     identity = str(turn.id)
-    known = _known(identity)
+    known = _known(identity, turn.node)
     if known is None:
-        # Redis has lost it, or never had it. A turn that waits is queued at once; one that runs may be laid anew by
-        # its node any moment, and is given up only when that has not happened for as long as a lease lasts.
-        if turn.state == TurnState.QUEUED.value:
-            return _queue(tx, turn, turn.attempt)
-        if redis.client().set(names.turn_missing(identity), 1, nx=True, ex=_patience(turn) * 6):
-            return False
-        gone_for = _patience(turn) * 6 - int(redis.client().ttl(names.turn_missing(identity)))
-        return gone_for >= _patience(turn) and _lost(turn)
-    redis.client().delete(names.turn_missing(identity))
+        # Redis has lost it, or never had it: it is queued at once. One that runs was given its lease again above, and
+        # from then on its node has as long as any other to show that it lives.
+        return turn.state == TurnState.QUEUED.value and _queue(tx, turn, turn.attempt)
     if turn.stopped and turn.state == RUNNING:
         turns.press_stop(turn)  # Pressed while Redis was away, or forgotten by it.
     if known.waits or known.silent_seconds < _patience(turn):
@@ -89,8 +101,18 @@ def _mend(tx: Transaction, turn: Turn) -> bool:
 
 
 def _queue(tx: Transaction, turn: Turn, attempt: int) -> bool:
-    session = tx.get_one(Session, turn.session_id)
-    return queue.enqueue(str(turn.id), str(turn.user_id), str(session.id), attempt + 1, session.node or "")
+    session, user = tx.get_one(Session, turn.session_id), str(turn.user_id)
+    share = shares.of(user, tx.get_one(User, turn.user_id).role)
+    return queue.enqueue(
+        str(turn.id),
+        user,
+        str(session.id),
+        attempt + 1,
+        session.node or "",
+        weight=share.weight,
+        most=share.running,
+        model=turn.wanted_model or "",
+    )
 
 
 def _lost(turn: Turn) -> bool:
@@ -107,17 +129,28 @@ def _patience(turn: Turn) -> int:
     return LEASE[Lane(turn.lane)] if turn.lane else names.LEASE_SECONDS
 
 
-def _known(turn: str) -> _Known | None:
+def _known(turn: str, node: str | None) -> _Known | None:
     client = redis.client()
     with client.pipeline(transaction=False) as pipe:
-        pipe.hmget(names.turn_meta(turn), "fence", "seen", "closed", "next")
+        pipe.hmget(names.turn_meta(turn), "fence", "seen", "closed", "next", "node")
         pipe.sismember(names.WAITING, turn)
         pipe.time()
-        (fence, seen, closed, waiting_for), waits, (seconds, micros) = pipe.execute()
+        (fence, seen, closed, waiting_for, leased), waits, (seconds, micros) = pipe.execute()
     if fence is None and not (waits and waiting_for):
         return None
-    silent = seconds + micros / 1e6 - int(seen or 0) / 1000
+    heard = max(int(seen or 0), _alive(turn, int(fence or 0), leased.decode() if leased else node))
+    silent = seconds + micros / 1e6 - heard / 1000
     return _Known(int(fence or 0), silent, bool(closed), bool(waits))
+
+
+def _alive(turn: str, attempt: int, node: str | None) -> int:
+    """Return when the node of an attempt gave its last sign of life, in milliseconds of Redis' clock; 0 for never."""
+    said = redis.client().hget(names.node_alive(node), turn) if node else None
+    try:
+        of, since = (said or b"0 0").split()
+        return int(since) if int(of) == attempt else 0
+    except ValueError:
+        return 0  # A node may write there what it likes; of its own turns only.
 
 
 def _release_orphans() -> None:

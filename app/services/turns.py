@@ -14,15 +14,30 @@ from app.core import clock, keys, redis
 from app.core.broker import ask_relay
 from app.core.config import settings
 from app.core.db import transaction
-from app.core.models import Message, Session, Turn, new_id, now
-from app.services import dispatch, events, markdown, metrics, nodes, queue, replay, sessions, wishes
+from app.core.models import Message, Session, Turn, User, new_id, now
+from app.services import (
+    dispatch,
+    estimate,
+    events,
+    intake,
+    markdown,
+    metrics,
+    nodes,
+    queue,
+    replay,
+    sessions,
+    shares,
+    tally,
+    wishes,
+)
 from app.wire import hops, names
 from app.wire.errors import BadInput, Busy, EnvelopeForged, MeatLizardError, NotFound, PromptTooLong
 from app.wire.jobs import Outcome
 from app.wire.states import Door, EventKind, Lane, Role, TurnState
 
 log = structlog.get_logger(__name__)
-
+UNLIMITED = 1_000_000
+"""Turns that may wait where nobody counts: load tests, and the command line of the machine itself."""
 LOST_REASON = "Three attempts were made and each was cut off before its end. Press Retry, or ask for the node to be looked at."
 
 @dataclass(frozen=True, slots=True)
@@ -48,52 +63,74 @@ def clean(words: str) -> str:
 
 
 def submit(
-    user: str, session: str, client_id: str, words: str, parent: str | None, door: Door, sampling: Mapping[str, Any] | None = None
+    user: str,
+    session: str,
+    client_id: str,
+    words: str,
+    parent: str | None,
+    door: Door,
+    sampling: Mapping[str, Any] | None = None,
+    *,
+    model: str | None = None,
+    limited: bool = True,
 ) -> Accepted:
-    """Keep a prompt and let its turn wait for a node; the same client id twice is the same turn."""
-    words = clean(words)
-    try:
-        return _submit(user, session, client_id, words, parent, door, sampling or {})
-    except _Taken:
-        return _first(user, session, client_id)
+    """Keep a prompt and let its turn wait for a node; the same client id twice is the same turn.
 
-
-def _submit(
-    user: str, session: str, client_id: str, words: str, parent: str | None, door: Door, sampling: Mapping[str, Any]
-) -> Accepted:
-    with transaction() as tx:
-        owner = sessions.owned(tx, session, user)
-        if known := _known(tx, owner, client_id):
-            return known
-        if parent is not None:
-            above = tx.get(Message, sessions.parse_id(parent))
-            # Usually a reply; a prompt where that was stopped or failed before its first word.
-            if above is None or above.session_id != owner.id:
-                raise BadInput("This branch of the conversation is not here any more. Reload the page.")
-        prompt = Message(
-            id=new_id(),
-            session_id=owner.id,
-            parent_id=UUID(parent) if parent else None,
-            role=Role.USER.value,
-            body=keys.rest(session).seal(words.encode()),
+    With a `model`, only a node that has it answers. Who is not `limited` may have any number of turns waiting.
+    """
+    words, ring = clean(words), keys.rest(session)
+    if model is not None:
+        nodes.must_have(model)
+    title = sessions.shortened(words)
+    kept = intake.keep(
+        intake.Prompt(
+            user=UUID(user),
+            session=sessions.parse_id(session),
+            client=intake.client_id(client_id),
+            parent=sessions.parse_id(parent) if parent else None,
+            door=door.value,
+            body=ring.seal(words.encode()),
+            title=ring.seal(title.encode()),
+            **wishes.split(UUID(session), sampling or {}),
+            model=model,
+            most=shares.most_waiting(user) if limited else dict.fromkeys(shares.ROLES, UNLIMITED),
         )
-        tx.add(prompt)
-        tx.flush()
-        title = sessions.title(owner) or sessions.set_title(owner, words)
-        turn = _turn(tx, owner, client_id, prompt.id, door, sampling)
-    _wait(turn, user, session, owner.node or "")
-    return Accepted(str(turn), str(prompt.id), parent, title, markdown.render(words), words)
+    )
+    if not kept.kept:
+        return _not_kept(kept, user, session, client_id)
+    turn = str(kept.turn)
+    _wait(turn, user, session, kept.node or "", shares.of(user, kept.role), model or "")
+    if kept.title:
+        title = ring.open(kept.title).decode()
+    return Accepted(turn, str(kept.message), parent, title, markdown.render(words), words)
 
 
-def retry(user: str, session: str, client_id: str, turn: str, door: Door) -> Accepted:
+def _not_kept(kept: intake.Kept, user: str, session: str, client_id: str) -> Accepted:
+    if not kept.mine:
+        raise NotFound("This conversation is not here: it was deleted, or it is not yours.")
+    if not kept.known and not kept.placed:
+        # Usually a reply stands above; a prompt where that was stopped or failed before its first word.
+        raise BadInput("This branch of the conversation is not here any more. Reload the page.")
+    with transaction() as tx:
+        known = _known(tx, sessions.owned(tx, session, user), client_id)
+    if known is not None:
+        return known
+    raise _too_many(kept.queued)
+
+
+def _too_many(waiting: int) -> Busy:
+    return Busy(f"You have {waiting} prompts waiting already, and no more may. Wait for one of them, or stop it.")
+
+
+def retry(user: str, session: str, client_id: str, turn: str, door: Door, *, limited: bool = True) -> Accepted:
     """Answer the prompt of an earlier turn once more, in a turn of its own."""
     try:
-        return _retry(user, session, client_id, turn, door)
+        return _retry(user, session, client_id, turn, door, limited)
     except _Taken:
         return _first(user, session, client_id)
 
 
-def _retry(user: str, session: str, client_id: str, turn: str, door: Door) -> Accepted:
+def _retry(user: str, session: str, client_id: str, turn: str, door: Door, limited: bool) -> Accepted:
     with transaction() as tx:
         owner = sessions.owned(tx, session, user)
         if known := _known(tx, owner, client_id):
@@ -103,27 +140,28 @@ def _retry(user: str, session: str, client_id: str, turn: str, door: Door) -> Ac
             raise NotFound("This turn is not here any more. Reload the page.")
         if not TurnState(old.state).final:
             raise BadInput("This prompt is still being answered. Stop it first.")
-        new = _turn(tx, owner, client_id, old.prompt_id, door, wishes.of(old))
+        share = shares.of(user, tx.get_one(User, owner.user_id).role)
+        new = _turn(tx, owner, client_id, old, door, share.waiting if limited else UNLIMITED)
         accepted = _accepted(tx, owner, new, old.prompt_id)
-    _wait(new, user, session, owner.node or "")
+    _wait(str(new), user, session, owner.node or "", share, old.wanted_model or "")
     return accepted
 
 
-def _turn(
-    tx: Transaction, session: Session, client_id: str, prompt: UUID, door: Door, sampling: Mapping[str, Any]
-) -> UUID:
-    unfinished = tx.scalar(select(func.count()).where(Turn.user_id == session.user_id, Turn.finished_at.is_(None)))
-    if (unfinished or 0) >= settings().waiting_limit:
-        raise Busy(f"You have {unfinished} prompts waiting already. Wait for one of them, or stop it.")
+def _turn(tx: Transaction, session: Session, client_id: str, old: Turn, door: Door, most: int) -> UUID:
+    query = select(func.count()).where(Turn.user_id == session.user_id, Turn.state == TurnState.QUEUED.value)
+    waiting = tx.scalar(query) or 0
+    if waiting >= most:
+        raise _too_many(waiting)
     session.updated_at = now()
     values = {
         "id": new_id(),
         "session_id": session.id,
         "user_id": session.user_id,
-        "client_id": _client_id(client_id),
-        "prompt_id": prompt,
+        "client_id": intake.client_id(client_id),
+        "prompt_id": old.prompt_id,
         "door": door.value,
-        **wishes.split(session.id, sampling),
+        **wishes.split(session.id, wishes.of(old)),
+        "wanted_model": old.wanted_model,
     }
     turn: UUID | None = tx.scalar(insert(Turn).values(values).on_conflict_do_nothing().returning(Turn.id))
     if turn is None:
@@ -143,15 +181,8 @@ def _first(user: str, session: str, client_id: str) -> Accepted:
     return known
 
 
-def _client_id(value: str) -> UUID:
-    try:
-        return UUID(value)
-    except (ValueError, AttributeError) as error:
-        raise BadInput("A prompt needs an id: a UUID of your own making, the same one if you send it again.") from error
-
-
 def _known(tx: Transaction, session: Session, client_id: str) -> Accepted | None:
-    turn = tx.scalar(select(Turn).where(Turn.session_id == session.id, Turn.client_id == _client_id(client_id)))
+    turn = tx.scalar(select(Turn).where(Turn.session_id == session.id, Turn.client_id == intake.client_id(client_id)))
     return _accepted(tx, session, turn.id, turn.prompt_id) if turn else None
 
 
@@ -163,7 +194,7 @@ def _accepted(tx: Transaction, session: Session, turn: UUID, prompt: UUID) -> Ac
 
 
 def accepted(turn: str) -> tuple[Accepted, str]:
-    """Return a turn as its prompt was accepted, and the id its sender gave it; for the session's other pages."""
+    """Return a turn as its prompt was accepted, and the id its sender gave it: for the session's other pages."""
     with transaction() as tx:
         row = tx.get(Turn, UUID(turn))
         if row is None:
@@ -171,14 +202,13 @@ def accepted(turn: str) -> tuple[Accepted, str]:
         return _accepted(tx, tx.get_one(Session, row.session_id), row.id, row.prompt_id), str(row.client_id)
 
 
-def _wait(turn: UUID, user: str, session: str, affinity: str) -> None:
+def _wait(turn: str, user: str, session: str, affinity: str, share: shares.Share, model: str) -> None:
     """Queue a new turn and give it a node if one is free; where Redis is away the sweeper does it later."""
     try:
-        queue.enqueue(str(turn), user, session, 1, affinity)
-        dispatch.dispatch()
-        dispatch.announce_places()
+        lease = queue.enter(turn, user, session, 1, affinity, weight=share.weight, most=share.running, model=model)
+        dispatch.dispatch(lease)
     except (MeatLizardError, *redis.ERRORS) as error:
-        log.warning("turn.waits", turn=str(turn), error=str(error))
+        log.warning("turn.waits", turn=turn, error=str(error))
 
 
 def stop(turn: str, user: str) -> None:
@@ -198,7 +228,6 @@ def stop(turn: str, user: str) -> None:
         if waits:
             queue.remove(turn, user)
             events.close(session, turn, attempt, EventKind.CANCELLED, message=None)
-            dispatch.announce_places()
         else:
             press_stop(row)
     except redis.ERRORS as error:
@@ -248,9 +277,10 @@ def again(turn: str, attempt: int, why: str) -> bool:
         if row.stopped or attempt >= names.MAX_ATTEMPTS:
             return False
         row.state = TurnState.QUEUED.value
-        user, session = str(row.user_id), str(row.session_id)
+        user, session, model = str(row.user_id), str(row.session_id), row.wanted_model or ""
+        share = shares.of(user, tx.get_one(User, row.user_id).role)
     log.info("turn.again", turn=turn, attempt=attempt, why=why.partition("\n")[0])
-    queue.enqueue(turn, user, session, attempt + 1, front=True)
+    queue.enqueue(turn, user, session, attempt + 1, front=True, weight=share.weight, most=share.running, model=model)
     dispatch.dispatch()
     return True
 
@@ -268,7 +298,8 @@ def end(turn: str, attempt: int, outcome: Outcome) -> bool:
                 state = TurnState.CANCELLED
             _write(tx, row, state, outcome)
         facts = _ending(tx, row)
-        session, figures = str(row.session_id), _figures(row, outcome)
+        session, figures = str(row.session_id), tally.of(row, outcome)
+        took = ((row.finished_at or now()) - (row.leased_at or now())).total_seconds() * 1000
         state = TurnState(row.state)
     # From here on everything may be done twice: a worker killed in between is followed by another one's try.
     events.close(session, turn, attempt, EventKind(state.value), **facts)
@@ -276,13 +307,12 @@ def end(turn: str, attempt: int, outcome: Outcome) -> bool:
     # Also where it did not count: the try before may have been killed before it came to this.
     metrics.put("turn", figures)
     if counted:
-        if state is TurnState.DONE:
-            dispatch.remember_duration(outcome.total_ms)
+        if state is TurnState.DONE and row.node:
+            estimate.remember(row.node, took)
         # What programs ask has no channel in Discord: a guild has room for 500, and they keep their own record.
         if row.lane != Lane.DISCORD and row.door != Door.API:
             ask_relay(names.POST_MIRROR, turn, expires=names.MIRROR_GOOD_SECONDS)
     dispatch.dispatch()
-    dispatch.announce_places()
     return counted
 
 
@@ -366,26 +396,3 @@ def owned(turn: str, user: str, session: str) -> None:
 def give_up(turn: str, attempt: int, session: str, state: TurnState, why: str | None) -> None:
     """End a turn that no node will end any more, with the text that people have already seen."""
     end(turn, attempt, Outcome.of(turn, attempt, state, replay.text(turn, session), reason=why))
-
-
-def _figures(row: Turn, outcome: Outcome) -> dict[str, Any]:
-    """Return what is measured of a turn that has ended; the same however often it is asked for."""
-    ended = row.finished_at or now()
-    return {
-        "turn_id": str(row.id),
-        "attempt": row.attempt,
-        "at": ended.isoformat(),
-        "user_id": str(row.user_id),
-        "outcome": row.state,
-        "door": row.door,
-        "lane": row.lane,
-        "node": row.node,
-        "model": row.model,
-        "queue_ms": ((row.leased_at or ended) - row.created_at).total_seconds() * 1000,
-        "first_token_ms": outcome.first_token_ms,
-        "prompt_ms": outcome.prompt_ms,
-        "total_ms": outcome.total_ms,
-        "prompt_tokens": row.prompt_tokens,
-        "completion_tokens": row.completion_tokens,
-        "tokens_per_second": row.tokens_per_second,
-    }

@@ -24,5 +24,10 @@ def split(session: UUID, sampling: Mapping[str, Any]) -> dict[str, Any]:
 
 def of(turn: Turn) -> dict[str, Any]:
     """Return a turn's wishes as they were given."""
-    words: dict[str, Any] = orjson.loads(keys.rest(str(turn.session_id)).open(turn.form)) if turn.form else {}
-    return {**turn.sampling, **words}
+    return opened(turn.session_id, turn.sampling, turn.form)
+
+
+def opened(session: UUID, sampling: Mapping[str, Any], form: bytes | None) -> dict[str, Any]:
+    """Do the same with the columns."""
+    words: dict[str, Any] = orjson.loads(keys.rest(str(session)).open(bytes(form))) if form else {}
+    return {**sampling, **words}

@@ -62,7 +62,7 @@ class Follower:
             for identity, fields in page:
                 cursor.seen = identity.decode()
                 try:
-                    events: list[Event | None] = [*self._opened(turn, fields[b"e"], cursor)]
+                    events: list[Event | None] = [*self._opened(turn, fields.get(b"e", b""), cursor)]
                 except Gap:
                     events = [None]
                 for event in events:

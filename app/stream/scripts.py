@@ -1,69 +1,112 @@
-"""The Lua that keeps a turn's stream true: what it checks and what it writes happen in one step."""
+"""The Lua that keeps a turn's stream true, as a library of Redis functions: what it checks and what it writes is one step."""
 
 from typing import Final
 
-APPEND: Final = """
--- KEYS: meta, stream   ARGV: attempt, channel, ttl seconds, payload...
--- Checks the fence, marks the sign of life, appends and publishes every payload; answers what the node should do next.
-local meta = redis.call('HMGET', KEYS[1], 'fence', 'stop', 'closed')
-if not meta[1] then return 'unknown' end
-if tonumber(meta[1]) ~= tonumber(ARGV[1]) then return 'stale' end
-if meta[3] then return 'closed' end
-local now = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'seen', now[1] * 1000 + math.floor(now[2] / 1000))
-for i = 4, #ARGV do
-  local id = redis.call('XADD', KEYS[2], '*', 'e', ARGV[i])
-  redis.call('PUBLISH', ARGV[2], id .. ' ' .. ARGV[i])
-end
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-redis.call('EXPIRE', KEYS[2], ARGV[3])
-if meta[2] then return 'stop' end
-return 'go'
-"""
+from app.wire.names import APPEND, BEGIN
 
-BEGIN: Final = """
--- KEYS: meta, stream   ARGV: attempt, channel, ttl seconds, lease's time in ms, ms it is good for
+__all__ = ("APPEND", "BEGIN", "CLOSE", "RELAY", "SOURCE")
+CLOSE: Final = "ml_close"
+RELAY: Final = "ml_relay"
+
+SOURCE: Final = """#!lua name=mlstream
+local function now()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function tell(turn, payload)
+  local id = redis.call('XADD', 'ml:stream:' .. turn, '*', 'e', payload)
+  redis.call('PUBLISH', 'ml:events:' .. turn, id .. ' ' .. payload)
+end
+
+-- What an attempt of a node is worth; nil where there is nothing against it.
+local function against(meta, node, attempt)
+  if not meta[1] then return 'unknown' end
+  if tonumber(meta[1]) ~= tonumber(attempt) or meta[2] ~= node then return 'stale' end
+  if meta[4] then return 'closed' end
+end
+
+-- ARGS: turn, node, attempt, 1 where this goes on from earlier entries, payload...
+-- Checks the fence, marks the sign of life, appends and publishes every payload; answers what the node should do next.
+local function append(_, args)
+  local turn, node, attempt = args[1], args[2], args[3]
+  local meta = redis.call('HMGET', 'ml:turn:' .. turn, 'fence', 'node', 'stop', 'closed')
+  local verdict = against(meta, node, attempt)
+  if verdict then return verdict end
+  if args[4] == '1' and redis.call('EXISTS', 'ml:stream:' .. turn) == 0 then return 'unknown' end
+  redis.call('HSET', 'ml:alive:' .. node, turn, attempt .. ' ' .. now())
+  for i = 5, #args do tell(turn, args[i]) end
+  return meta[3] and 'stop' or 'go'
+end
+
+-- ARGS: turn, node, attempt, lease's time in ms, ms it is good for, seconds that signs of life are kept
 -- A node takes up an attempt: once, and only while it is the newest. A turn that Redis has lost is taken up as it is,
 -- unless the lease is so old that the turn ended long ago: then the broker has delivered its task once more.
-local meta = redis.call('HMGET', KEYS[1], 'fence', 'stop', 'closed', 'begun')
-if meta[1] and tonumber(meta[1]) ~= tonumber(ARGV[1]) then return 'stale' end
-if meta[3] then return 'closed' end
-if meta[4] and tonumber(meta[4]) >= tonumber(ARGV[1]) then return 'repeat' end
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if not meta[1] and now - tonumber(ARGV[4]) > tonumber(ARGV[5]) then return 'stale' end
-redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'begun', ARGV[1], 'seen', now)
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-if meta[2] then return 'stop' end
-return 'go'
-"""
-
-SEED: Final = """
--- KEYS: meta, stream   ARGV: attempt, channel, ttl seconds, payload...
--- Redis lost the turn: the node that writes it, and has the whole text, lays its stream anew from byte 0.
-local meta = redis.call('HMGET', KEYS[1], 'fence', 'closed')
-if meta[1] and tonumber(meta[1]) ~= tonumber(ARGV[1]) then return 'stale' end
-if meta[2] then return 'closed' end
-local now = redis.call('TIME')
-redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'begun', ARGV[1], 'seen', now[1] * 1000 + math.floor(now[2] / 1000))
-redis.call('DEL', KEYS[2])
-for i = 4, #ARGV do
-  local id = redis.call('XADD', KEYS[2], '*', 'e', ARGV[i])
-  redis.call('PUBLISH', ARGV[2], id .. ' ' .. ARGV[i])
+local function begin(_, args)
+  local turn, node, attempt = args[1], args[2], args[3]
+  local meta = redis.call('HMGET', 'ml:turn:' .. turn, 'fence', 'node', 'stop', 'closed')
+  local verdict = against(meta, node, attempt)
+  if verdict and verdict ~= 'unknown' then return verdict end
+  local alive = 'ml:alive:' .. node
+  local begun = redis.call('HGET', alive, turn)
+  if begun and tonumber(string.match(begun, '^%d+')) >= tonumber(attempt) then return 'repeat' end
+  local time = now()
+  if verdict and time - tonumber(args[4]) > tonumber(args[5]) then return 'stale' end
+  redis.call('HSET', alive, turn, attempt .. ' ' .. time)
+  redis.call('EXPIRE', alive, args[6])
+  return meta[3] and 'stop' or 'go'
 end
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-redis.call('EXPIRE', KEYS[2], ARGV[3])
-return 'go'
-"""
 
-CLOSE: Final = """
--- KEYS: meta, stream   ARGV: attempt, channel, ttl seconds, payload
+-- ARGS: turn, attempt, ttl seconds, payload
 -- The platform ends a turn whose outcome is in PostgreSQL: once, whoever comes second changes nothing.
-if redis.call('HGET', KEYS[1], 'closed') then return 'closed' end
-redis.call('HSET', KEYS[1], 'closed', 1, 'fence', ARGV[1])
-local id = redis.call('XADD', KEYS[2], '*', 'e', ARGV[4])
-redis.call('PUBLISH', ARGV[2], id .. ' ' .. ARGV[4])
-redis.call('EXPIRE', KEYS[1], ARGV[3])
-redis.call('EXPIRE', KEYS[2], ARGV[3])
-return 'go'
+local function close(_, args)
+  local meta, stream = 'ml:turn:' .. args[1], 'ml:stream:' .. args[1]
+  if redis.call('HGET', meta, 'closed') then return 'closed' end
+  redis.call('HSET', meta, 'closed', 1, 'fence', args[2])
+  tell(args[1], args[4])
+  redis.call('EXPIRE', meta, args[3])
+  redis.call('EXPIRE', stream, args[3])
+  return 'go'
+end
+
+-- ARGS: turn, attempt, ttl seconds, kind, at, end, payload
+-- For what came through Discord. Checks the fence, marks the sign of life, and appends what begins exactly where the
+-- attempt's text ends. Answers what the node should do next, how far the text goes now (-1: the attempt has not
+-- started), and whether this went in.
+local function relay(_, args)
+  local turn, attempt, kind = args[1], args[2], args[4]
+  local key = 'ml:turn:' .. turn
+  local meta = redis.call('HMGET', key, 'fence', 'stop', 'closed', 'relayed')
+  if kind == 'anew' then
+    -- Redis lost the turn, or what it has is not the reply: an empty stream from byte 0 on.
+    if meta[1] and tonumber(meta[1]) ~= tonumber(attempt) then return {'stale', -1, 0} end
+    if meta[3] then return {'closed', -1, 0} end
+    redis.call('HSET', key, 'fence', attempt)
+    redis.call('HDEL', key, 'relayed')
+    redis.call('DEL', 'ml:stream:' .. turn)
+    meta[1], meta[4], kind = attempt, nil, 'started'
+  end
+  if not meta[1] then return {'unknown', -1, 0} end
+  if tonumber(meta[1]) ~= tonumber(attempt) then return {'stale', -1, 0} end
+  if meta[3] then return {'closed', -1, 0} end
+  redis.call('HSET', key, 'seen', now())
+  redis.call('EXPIRE', key, args[3])
+  local have, took = -1, 0
+  if meta[4] then
+    local of, length = string.match(meta[4], '^(%d+) (%d+)$')
+    if of == attempt then have = tonumber(length) end
+  end
+  if (kind == 'started' and have < 0) or (kind == 'delta' and have == tonumber(args[5])) then
+    tell(turn, args[7])
+    redis.call('EXPIRE', 'ml:stream:' .. turn, args[3])
+    redis.call('HSET', key, 'relayed', attempt .. ' ' .. args[6])
+    have, took = tonumber(args[6]), 1
+  end
+  return {meta[2] and 'stop' or 'go', have, took}
+end
+
+redis.register_function('ml_append', append)
+redis.register_function('ml_begin', begin)
+redis.register_function('ml_close', close)
+redis.register_function('ml_relay', relay)
 """

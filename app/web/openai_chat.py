@@ -45,7 +45,7 @@ async def _begin(given: ChatRequest | CompletionRequest, request: Request, who: 
     turns.clean(prompt)  # Refused before anything is kept.
     session, parent = await asyncio.to_thread(conversations.begin, who.id, history)
     accepted = await asyncio.to_thread(
-        turns.submit, who.id, session, str(uuid4()), prompt, parent, Door.API, given.sampling()
+        turns.submit, who.id, session, str(uuid4()), prompt, parent, Door.API, given.sampling(), limited=not who.unlimited
     )
     state = request.app.state
     return ApiTurn(accepted.turn, session, who.id, state.hub, state.redis)

@@ -60,7 +60,7 @@ class ApiTurn:
         self.ended = False
         """Whether the turn has: one that has not when its client leaves is to be stopped."""
         self._user: Final = user
-        follower = Follower(client, hub, lambda author: keys.events(author, session))
+        follower = Follower(client, hub, lambda author, of, attempt: keys.events(author, session, of, attempt))
         self._telling: Final = Telling(turn, follower, turns.ending, turns.reply, dispatch.place)
         self._sent = bytearray()
         """What the client has; nothing of it can be taken back."""

@@ -148,16 +148,16 @@ class ChatSocket:
             self._welcomed = time.monotonic()
 
     async def _answer(self, given: messages.Message, came: float) -> None:
-        user, session = self._who.id, self._session
+        user, session, limited = self._who.id, self._session, not self._who.unlimited
         match given:
             case messages.Prompt():
                 sampling = given.sampling.model_dump(exclude_none=True)
                 accepted = await asyncio.to_thread(
-                    turns.submit, user, session, given.id, given.text, given.parent, Door.WEB, sampling
+                    turns.submit, user, session, given.id, given.text, given.parent, Door.WEB, sampling, limited=limited
                 )
                 await self._accept(accepted, given.id, came)
             case messages.Retry():
-                accepted = await asyncio.to_thread(turns.retry, user, session, given.id, given.turn, Door.WEB)
+                accepted = await asyncio.to_thread(turns.retry, user, session, given.id, given.turn, Door.WEB, limited=limited)
                 await self._accept(accepted, given.id, came)
             case messages.Resume():
                 await self._survive(functools.partial(self._resume, given))

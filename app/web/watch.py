@@ -29,7 +29,7 @@ class Watch:
         self._turn: Final = turn
         self._send: Final = send
         self._stamp: Final = stamp
-        follower = Follower(client, hub, lambda author: keys.events(author, session))
+        follower = Follower(client, hub, lambda author, of, attempt: keys.events(author, session, of, attempt))
         self._telling: Final = Telling(turn, follower, turns.ending, turns.reply, dispatch.place)
         self._have = at
         """Bytes that the page shows."""

@@ -1,6 +1,7 @@
 """The Redis rights of a node: its queue, its beat, the turns' streams; no other key and no administrative command."""
 
 from app.wire import names
+from app.wire.names import OF_NODES
 
 
 def node_user(node: str) -> str:
@@ -22,18 +23,25 @@ def node_acl(node: str, password_sha256: str) -> str:
         *(f"~{key}" for key in unacked_keys(node).values()),
         *(f"~{key}" for key in _bindings(queue)),
         f"~{names.node_key(node)}",
-        "~ml:turn:*",
-        "~ml:stream:*",
+        f"~{names.node_alive(node)}",
     ]
     channels = [f"&{names.node_control(node)}", "&ml:hub", "&ml:events:*", "&/*.celeryev/*"]
-    # What would show the names of foreign keys and channels, or harm others without naming a key, is taken out again.
+    # Scripts of its own could keep the whole server busy for ever: it calls the platform's functions, and of those only
+    # the ones made for nodes. What would show the names of foreign keys and channels, follow what others read or harm
+    # others without naming a key is taken out again.
+    functions = " ".join(f"+fcall|{name}" for name in OF_NODES)
     commands = (
-        "-@all +@read +@write +@pubsub +@connection +@transaction +eval +evalsha +script|load +script|exists +time "
-        "-@dangerous -@admin -scan -randomkey -dbsize -pubsub -function +info"
+        "-@all +@read +@write +@pubsub +@connection +@transaction +time +info -@scripting -@dangerous -@admin "
+        "-scan -randomkey -dbsize -pubsub -client +client|setname +client|setinfo +client|id " + functions
     )
-    # It puts tasks onto `turns`, whose length kombu asks for first, and does nothing else there.
-    hand_in = f"(-@all +lpush +llen +sadd +smembers {' '.join(f'~{key}' for key in (names.TURNS, *_bindings(names.TURNS)))})"
-    rights = f"{' '.join(keys)} resetchannels {' '.join(channels)} {commands} {hand_in}"
+    others = (
+        # Turns: it reads whether it may go on, and adds to the stream; it takes nothing away there.
+        "(-@all +hmget %R~ml:turn:*)",
+        "(-@all +xadd +exists ~ml:stream:*)",
+        # It hands in what it has done, and reads nothing of what lies there.
+        f"(-@all +lpush ~{names.NODES_INBOX})",
+    )
+    rights = f"{' '.join(keys)} resetchannels {' '.join(channels)} {commands} {' '.join(others)}"
     return f"user {node_user(node)} on #{password_sha256} {rights}"
 
 

@@ -48,7 +48,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """Seals the events of one attempt; the session is bound by the ring it is given."""
+    """Seals the events of one attempt; node, session, turn and attempt are bound by the ring it is given."""
 
     ring: Ring
     turn: str
@@ -69,8 +69,10 @@ class Sealer:
         return orjson.dumps(header)
 
 
-RingOf = Callable[[str], Ring]
-"""Gives the ring that opens the events of a node (or of the platform) in one session."""
+RingOf = Callable[[str, str, int], Ring]
+"""Gives the ring that opens what an author, a node or the platform, says in one attempt: author, turn, attempt."""
+OF_NODES: Final = (EventKind.STARTED, EventKind.DELTA)
+"""What a node may say; all else is the platform's word, and believed from nobody else."""
 
 
 def unseal(raw: bytes, ring_of: RingOf) -> Event:
@@ -78,7 +80,9 @@ def unseal(raw: bytes, ring_of: RingOf) -> Event:
     try:
         header = orjson.loads(raw)
         turn, attempt, node, kind = header["t"], header["a"], header["n"], EventKind(header["k"])
-        body = orjson.loads(ring_of(node).open(header["s"].encode()))
+        if node != PLATFORM and kind not in OF_NODES:
+            raise EnvelopeForged
+        body = orjson.loads(ring_of(node, turn, int(attempt)).open(header["s"].encode()))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise EnvelopeForged from error
     if (body.pop("t", None), body.pop("a", None), body.pop("k", None)) != (turn, attempt, kind.value):

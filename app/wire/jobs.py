@@ -13,7 +13,8 @@ from app.wire.errors import EnvelopeForged
 from app.wire.names import ENVELOPE_MAX_AGE_SECONDS
 from app.wire.states import TurnState
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""2: a job brings the key of its attempt's events."""
 LARGEST_COUNT: Final = 2**31 - 1
 """PostgreSQL's integer."""
 LARGEST_FIGURE: Final = 1e12
@@ -36,6 +37,8 @@ class Job:
     sampling: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
     """The reply so far, when an earlier attempt wrote some: it is continued, not written again."""
+    event_key: str = ""
+    """What seals the events of this attempt and of no other, as `Ring.dump` writes it."""
     leased_ms: int = 0
     """When this attempt was leased, in milliseconds of Redis' clock: the nodes' own clocks may be off."""
     hops: Mapping[str, float] = field(default_factory=dict)
@@ -152,6 +155,6 @@ def outcome_ring(from_node: Ring, session: str) -> Ring:
     return from_node.derive("outcome", session)
 
 
-def event_ring(from_node: Ring, session: str) -> Ring:
-    """Return the ring of a session's events."""
-    return from_node.derive("event", session)
+def event_ring(author: Ring, session: str, turn: str, attempt: int) -> Ring:
+    """Return the ring of one attempt's events; `author` is a ring that only the platform has, one for each author."""
+    return author.derive("event", session, turn, str(attempt))

@@ -8,6 +8,8 @@ TURNS: Final = "turns"
 STORAGE: Final = "storage"
 METRICS: Final = "metrics"
 UPKEEP: Final = "upkeep"
+NODES_INBOX: Final = "nodes"
+"""Where nodes hand in what the platform shall do: a list of messages of our own making, no queue of Celery's."""
 PLATFORM_QUEUES: Final = (TURNS, STORAGE, METRICS, UPKEEP)
 """What `meatlizard worker` consumes."""
 
@@ -99,6 +101,12 @@ MAX_ATTEMPTS: Final = 3
 ENVELOPE_MAX_AGE_SECONDS: Final = 3600
 """An older sealed job or outcome is refused as a replay; longer than the longest turn and a broker outage together."""
 
+# Functions that live in Redis; the others are the platform's own affair.
+APPEND: Final = "ml_append"
+BEGIN: Final = "ml_begin"
+OF_NODES: Final = (APPEND, BEGIN)
+"""What a node may call. Its own rights hold inside a function too, so these read the platform's word and write the node's."""
+
 # Redis keys. Everything the platform keeps begins with `ml:`; Celery's own keys have their own names.
 RING: Final = "ml:queue:ring"
 """List of users who wait, next one first."""
@@ -120,8 +128,8 @@ DRAINING: Final = "ml:nodes:draining"
 """Set of the nodes that are given no more turns; written by the platform, rebuilt from PostgreSQL."""
 PROCESS: Final = "ml:process:"
 """Begins the key under which a process of the platform says that it lives."""
-RECENT: Final = "ml:recent"
-"""List of the durations of the latest turns, in milliseconds, newest first; what an ETA is made of."""
+QUEUE_CHANGED: Final = "ml:queue:changed"
+"""List with one entry while the places of those who wait may not be what they were told."""
 
 LOGINS: Final = "ml:logins"
 """Pub/Sub channel that tells every web process whose logins or tokens ended, or `*` for everybody's."""
@@ -157,8 +165,18 @@ def user_queue(user: str) -> str:
 
 
 def turn_meta(turn: str) -> str:
-    """Return the hash that holds a turn's fence, node, stop mark and last sign of life."""
+    """Return the hash that holds a turn's fence, node and stop mark; only the platform writes there."""
     return f"ml:turn:{turn}"
+
+
+def node_alive(node: str) -> str:
+    """Return the hash in which a node marks its turns' signs of life: `attempt milliseconds` by turn; only it writes there."""
+    return f"ml:alive:{node}"
+
+
+def node_recent(node: str) -> str:
+    """Return the list of how long a node's latest turns took, in milliseconds, newest first: what an ETA is made of."""
+    return f"ml:recent:{node}"
 
 
 def turn_stream(turn: str) -> str:
@@ -169,11 +187,6 @@ def turn_stream(turn: str) -> str:
 def turn_channel(turn: str) -> str:
     """Return the Pub/Sub channel on which a turn's events go out live."""
     return f"ml:events:{turn}"
-
-
-def turn_missing(turn: str) -> str:
-    """Return the mark that says since when a running turn is unknown to Redis."""
-    return f"ml:missing:{turn}"
 
 
 def node_key(node: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -10,6 +11,7 @@ import structlog
 from redis.asyncio import Redis
 
 from app.core import keys
+from app.core.functions import call_async
 from app.services import nodes, relay
 from app.services.channels import Place
 from app.services.relay import Standing
@@ -63,9 +65,8 @@ class Replies:
         if not standing.runs(frame.attempt, node):
             self._overtaken(channel, node, frame, standing)
             raise Refused("ended" if standing.state.final else "old_attempt", suspicious=False)
-        relayed = Relayed(
-            self._redis, Sealer(keys.events(node, standing.session), frame.turn, frame.attempt, node)
-        )
+        ring = keys.events(node, standing.session, frame.turn, frame.attempt)
+        relayed = Relayed(partial(call_async, self._redis), Sealer(ring, frame.turn, frame.attempt, node))
         taken = await self._apply(relayed, frame)
         if taken.verdict is Verdict.UNKNOWN:
             # Redis has lost the turn; the node has its whole text.

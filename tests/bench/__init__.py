@@ -1,1 +1,1 @@
-"""Measuring by hand; nothing here is collected by the tests."""
+"""Figures, not tests: what the platform adds to an engine, taken side by side in one run (`make bench`)."""

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from app.core import keys
-from app.services import dispatch, turns
+from app.services import estimate, turns
 from app.wire.states import TurnState
 from bots.api import use_api
 from bots.client.config import ClientSettings
@@ -55,7 +55,7 @@ async def joined(servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             assert bot.user is not None
             node = node_of(sandbox, bot.user.id, llama_url, tmp_path)
             await asyncio.to_thread(node.start)
-            await until_async(lambda: asyncio.to_thread(lambda: bool(dispatch.node_slots())))
+            await until_async(lambda: asyncio.to_thread(lambda: bool(estimate.slots())))
             yield Joined(stage, llama)
             await asyncio.to_thread(node.stop)
         use_api()

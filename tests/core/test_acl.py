@@ -1,6 +1,5 @@
 """A node's Redis user may do what its worker needs (tests/workers proves that) and nothing else."""
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,7 +7,8 @@ import pytest
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from app.stream.scripts import APPEND
+from app.core import functions
+from app.stream.scripts import SOURCE
 from app.wire import names
 from app.wire.acl import node_user
 from tests.support.servers import Servers
@@ -19,12 +19,14 @@ FOREIGN_KEYS = [
     names.WAITING,
     names.LEASES,
     names.NODES,
-    names.RECENT,
+    names.node_recent("home"),
+    names.QUEUE_CHANGED,
+    names.TURNS,
+    names.node_alive(OTHER),
     names.user_queue("u"),
     names.node_key(OTHER),
     names.node_leases("home"),
     names.node_leases(OTHER),
-    names.turn_missing("t"),
     names.inference_queue(OTHER),
     names.inference_queue("homestead"),
     names.inference_queue("home-2"),
@@ -72,9 +74,36 @@ FORBIDDEN = [
     "LATENCY RESET",
     "SORT anything",
     "MIGRATE 127.0.0.1 1 x 0 1",
-    "RESTORE ml:turn:x 0 x",
+    "RESTORE ml:stream:x 0 x",
     "PUBSUB NUMSUB x",
     "FCALL f 0",
+    "FCALL ml_close 0 t 1 1 x",
+    "FCALL ml_relay 0 t 1 1 anew 0 0 x",
+    "FCALL ml_pick 0 60",
+    "FCALL ml_enqueue 0 t u s 1 x 0 60 1 0 x",
+    "FCALL_RO ml_append 0",
+    "FUNCTION LIST",
+    "FUNCTION DUMP",
+    "SCRIPT LOAD x",
+    "SCRIPT EXISTS x",
+    "SCRIPT KILL",
+    "EVALSHA 0 0",
+    "EVAL_RO x 0",
+    "CLIENT TRACKING on bcast",
+    "CLIENT NO-EVICT on",
+    "CLIENT REPLY off",
+    "CLIENT UNBLOCK 1",
+    "HSET ml:turn:t fence 9",
+    "HDEL ml:turn:t closed",
+    "DEL ml:turn:t",
+    "HGETALL ml:turn:t",
+    "EXPIRE ml:turn:t 0",
+    "DEL ml:stream:t",
+    "XDEL ml:stream:t 0-1",
+    "XTRIM ml:stream:t MAXLEN 0",
+    "EXPIRE ml:stream:t 0",
+    "XRANGE ml:stream:t - +",
+    "RENAME ml:stream:t ml:stream:u",
 ]
 
 
@@ -105,17 +134,37 @@ def test_writes_nothing_foreign(node: Any, key: str) -> None:
         node.eval("return redis.call('SET', KEYS[1], 'x')", 1, key)
 
 
-def test_a_script_reaches_no_further_than_its_user(servers: Servers, node: Any) -> None:
-    """Neither with keys that were not named, nor through one that the platform has loaded."""
-    with servers.redis as admin:
-        admin.set("anything", "secret")
-        admin.script_load(APPEND)
-    with pytest.raises(RedisError):
-        node.eval("return redis.call('GET', 'anything')", 0)
-    with pytest.raises(RedisError):
-        node.eval("return redis.call('CONFIG', 'GET', '*')", 0)
+@pytest.mark.parametrize("script", ["while true do end", "return redis.call('GET', 'anything')", "return 1"])
+def test_brings_no_script_of_its_own(node: Any, script: str) -> None:
+    """Not even a harmless one: one that never ends would keep everyone out of Redis."""
     with pytest.raises(NoPermissionError):
-        node.evalsha(hashlib.sha1(APPEND.encode()).hexdigest(), 2, "anything", "ml:stream:t", 1, "ml:events:t", 9, "x")
+        node.eval(script, 0)
+    with pytest.raises(NoPermissionError):
+        node.function_load("#!lua name=mlstream\nredis.register_function('ml_append', function() while true do end end)", replace=True)
+
+
+def test_a_function_reaches_no_further_than_its_user(servers: Servers, node: Any) -> None:
+    functions.load()
+    with servers.redis as admin:
+        admin.hset(names.turn_meta("t"), mapping={"fence": 1, "node": OTHER})
+        with pytest.raises(RedisError, match=r"(?i)permission"):
+            node.fcall(names.APPEND, 0, "t", OTHER, 1, 0, "a word in another's name")
+        assert not admin.exists(names.turn_stream("t"))
+        assert not admin.exists(names.node_alive(OTHER))
+        assert node.fcall(names.APPEND, 0, "t", "home", 1, 0, "in its own") == b"stale"
+    assert set(names.OF_NODES) == {names.APPEND, names.BEGIN}
+    assert all(f"'{name}'" in SOURCE for name in names.OF_NODES)
+
+
+def test_the_fence_is_read_and_never_written(servers: Servers, node: Any) -> None:
+    functions.load()
+    with servers.redis as admin:
+        admin.hset(names.turn_meta("t"), mapping={"fence": 1, "node": "home"})
+        before = admin.hgetall(names.turn_meta("t"))
+        assert node.fcall(names.BEGIN, 0, "t", "home", 1, 0, 1000, 60) == b"go"
+        assert node.fcall(names.APPEND, 0, "t", "home", 1, 0, "x") == b"go"
+        assert node.fcall(names.APPEND, 0, "t", "home", 2, 1, "x") == b"stale"
+        assert admin.hgetall(names.turn_meta("t")) == before
 
 
 def test_runs_no_command_of_an_administrator(node: Any) -> None:
@@ -124,12 +173,19 @@ def test_runs_no_command_of_an_administrator(node: Any) -> None:
             node.execute_command(*line.split())
 
 
-def test_puts_outcomes_onto_turns_and_reads_none(node: Any) -> None:
-    assert node.lpush(names.TURNS, "outcome") == 1
-    for line in ("LRANGE {} 0 -1", "RPOP {}", "DEL {}", "UNLINK {}", "BRPOP {} 1", "LTRIM {} 1 0", "SET {} x", "LSET {} 0 x"):
+def test_hands_in_outcomes_and_reads_none(node: Any) -> None:
+    assert node.lpush(names.NODES_INBOX, "outcome") == 1
+    for line in ("LRANGE {} 0 -1", "RPOP {}", "DEL {}", "UNLINK {}", "BRPOP {} 1", "LTRIM {} 1 0", "SET {} x", "LSET {} 0 x", "LLEN {}"):
         with pytest.raises(NoPermissionError):
-            node.execute_command(*line.format(names.TURNS).split())
-    assert node.lpush(names.TURNS, "outcome") == 2
+            node.execute_command(*line.format(names.NODES_INBOX).split())
+    assert node.lpush(names.NODES_INBOX, "outcome") == 2
+
+
+@pytest.mark.parametrize("queue", [names.TURNS, names.RELAY, names.STORAGE, names.METRICS, names.UPKEEP])
+def test_sends_no_task_to_the_platform(node: Any, queue: str) -> None:
+    """A message of Celery's may name any task to follow it, on any queue: none is taken from a node at all."""
+    with pytest.raises(NoPermissionError):
+        node.lpush(queue, "task")
 
 
 def test_uses_what_is_its_own(node: Any) -> None:
@@ -137,7 +193,7 @@ def test_uses_what_is_its_own(node: Any) -> None:
     node.lpush(names.inference_queue("home"), "x")
     assert node.brpop([names.inference_queue("home")], timeout=1)
     node.xadd(names.turn_stream("t"), {"e": "x"})
-    assert node.hgetall(names.turn_meta("t")) == {}
+    assert node.hmget(names.turn_meta("t"), "fence") == [None]
     assert node.publish(names.turn_channel("t"), "x") == 0
 
 

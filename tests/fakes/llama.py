@@ -4,7 +4,8 @@
 
 Pacing is one timer for all streams, so that a hundred of them at 50 tokens/s take less than half a core. Every
 request leaves a JSON line in `--record`: {"id", "digest", "prefix", "text", "tokens", "finish"}; a checker compares
-`prefix` + `text` with `reply_text(prompt, tokens)`.
+`prefix` + `text` with `reply_text(prompt, tokens)`. For figures: the last `prompt`, `begin` (when the first token was
+due, on the machine's monotonic clock) and the `sizes` of the tokens in characters.
 
 Misbehaviour is asked for by a word in the last user message: `!crash`, `!oom`, `!hang`, `!garbage`, `!drop` (the
 stream ends early), each after `!after=N` tokens (default 3), or `!error` (status 500); `!slow=S` reads the prompt
@@ -127,8 +128,12 @@ class Stream:
     response: web.StreamResponse
     digest: int
     want: int = 0
+    #: The last user message.
+    prompt: str = ""
     #: When the first token of the whole reply was due; 0 while nothing is to be written.
     begin: float = 0.0
+    #: The same, kept to the end: a moment of this machine's monotonic clock.
+    began: float = 0.0
     made: int = 0
     #: The end of a token that a continued text was cut in.
     rest: str = ""
@@ -254,7 +259,7 @@ class LlamaFake:
         self._next += 1
         tokens = count_tokens(body["messages"])
         digest = _digest(prompt, int(body.get("seed") or 0))
-        stream = Stream(self._next, web.StreamResponse(), digest)
+        stream = Stream(self._next, web.StreamResponse(), digest, prompt=prompt[-1]["content"])
         done, stream.rest = _continue(digest, prefix)
         # A reply of `length` tokens in all, so that a continued one ends where the first would have.
         stream.want = min(int(body.get("max_tokens") or 1 << 30), max(0, self.options.length - done))
@@ -271,6 +276,7 @@ class LlamaFake:
             await self._read_prompt(stream, body, tokens, words)
             stream.begin = monotonic() + self.options.first_ms / 1000 - 1 / self.options.rate
             stream.begin -= done / self.options.rate
+            stream.began = stream.begin
             await stream.ended.wait()
             finish = stream.finish
             if finish != "drop":
@@ -358,6 +364,9 @@ class LlamaFake:
             "text": "".join(stream.sent),
             "tokens": stream.made - done,
             "finish": finish,
+            "prompt": stream.prompt,
+            "begin": stream.began,
+            "sizes": [len(piece) for piece in stream.sent],
         }
         self.made.append(note)
         if self._record is not None:

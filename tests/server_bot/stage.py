@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import AuditRecord, Turn
-from app.services import channels, dispatch, nodes
+from app.services import channels, dispatch, estimate, nodes
 from app.wire import names
 from app.wire.frames import FrameKind
 from app.wire.states import TurnState
@@ -83,7 +83,7 @@ class Stage:
         await until_async(lambda: asyncio.to_thread(lambda: self.node.control()))
         self.node.server = self.bot.user.id  # type: ignore[union-attr]
         await self.node.hello()
-        await until_async(lambda: asyncio.to_thread(lambda: bool(dispatch.node_slots())))
+        await until_async(lambda: asyncio.to_thread(lambda: bool(estimate.slots())))
 
     def fault(self, kind: Kind, **more: Any) -> None:
         """Let something go wrong."""

@@ -5,7 +5,7 @@ import asyncio
 import orjson
 
 from app.core import keys, redis
-from app.services import dispatch, nodes
+from app.services import estimate, nodes
 from app.wire import names
 from app.wire.errors import EnvelopeForged
 from app.wire.events import PLATFORM
@@ -18,7 +18,7 @@ from tests.support.waiting import until_async
 
 async def test_a_queue_lane_turn_is_mirrored_sealed(ada: Member, stage: Stage) -> None:
     await stage.node.hello("draining")
-    await until_async(lambda: asyncio.to_thread(lambda: not dispatch.node_slots()))
+    await until_async(lambda: asyncio.to_thread(lambda: not estimate.slots()))
     played = PlayedNode("den", stage.client)
     await played.come_up()
     session = ada.session()

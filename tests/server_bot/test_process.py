@@ -15,7 +15,7 @@ import pytest
 
 from app.core import keys, redis
 from app.core.broker import enqueue
-from app.services import dispatch, turns
+from app.services import estimate, turns
 from app.wire import names
 from app.wire.frames import FrameKind
 from app.wire.jobs import Job
@@ -49,7 +49,7 @@ async def node_ready(stage: Stage) -> None:
         one.id for one in stage.sandbox.world.store.applications.values() if one.name == "Server-Bot"
     )
     await stage.node.hello()
-    await until_async(lambda: asyncio.to_thread(lambda: bool(dispatch.node_slots())))
+    await until_async(lambda: asyncio.to_thread(lambda: bool(estimate.slots())))
 
 
 async def test_killed_in_the_middle_it_carries_on(ada: Member, lonely: Stage, tmp_path: Path) -> None:

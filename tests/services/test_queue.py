@@ -2,11 +2,12 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from app.core import redis
-from app.services import dispatch, queue
+from app.services import dispatch, estimate, queue
 from app.services.queue import Lease
 from app.wire import names
 from tests.support import nodes
@@ -151,12 +152,17 @@ def test_places_and_time_left(ada: Member, bob: Member) -> None:
     assert [dispatch.place(turn) for turn in (first, other, second)] == [(1, None), (2, None), (3, None)]
     nodes.ready(slots=1)
     for seconds in (2, 4, 60):
-        dispatch.remember_duration(seconds * 1000)
+        estimate.remember("home", seconds * 1000)
+    redis.client().lpush(names.node_recent("home"), "what nobody of us wrote")
     dispatch.dispatch()
     dispatch.announce_places()
     assert dispatch.place(first) is None
-    assert dispatch.place(other) == (1, 4.0)
-    assert dispatch.place(second) == (2, 8.0)
+    place, eta = dispatch.place(other) or (0, 0.0)
+    assert place == 1
+    assert eta == pytest.approx(4, abs=1), "what is left of the turn that runs"
+    place, later = dispatch.place(second) or (0, 0.0)
+    assert place == 2
+    assert later == pytest.approx((eta or 0) + 4, abs=1)
 
 
 def test_dispatch_sends_sealed_jobs_to_the_nodes_queue(ada: Member) -> None:

@@ -23,8 +23,7 @@ def row(turn: str) -> Turn:
 
 def silence(turn: str, seconds: int = names.LEASE_SECONDS + 1) -> None:
     """Let a turn's node have been silent for so long."""
-    client, key = redis.client(), names.turn_meta(turn)
-    client.hincrby(key, "seen", -seconds * 1000)
+    redis.client().hincrby(names.turn_meta(turn), "seen", -seconds * 1000)
 
 
 def test_nothing_to_mend_is_left_alone(ada: Member) -> None:
@@ -92,22 +91,48 @@ def test_a_stopped_turn_whose_node_is_gone_is_cancelled(ada: Member) -> None:
     assert row(turn).state == TurnState.CANCELLED
 
 
-def test_a_running_turn_that_redis_lost_waits_for_its_node_then_goes_on(
-    ada: Member, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_running_turn_that_redis_lost_waits_for_its_node_then_goes_on(ada: Member) -> None:
     nodes.ready()
     turn = ada.ask(ada.session()).turn
     redis.client().flushall()
     assert sweep.sweep() == 0, "its node may lay it anew"
     assert row(turn).attempt == 1
-    # What says since when it is missing runs out; here it has stood for longer than a lease lasts.
-    redis.client().expire(names.turn_missing(turn), names.LEASE_SECONDS * 5 - 1)
+    assert redis.client().hget(names.turn_meta(turn), "fence") == b"1", "the lease is there again"
+    silence(turn)
     assert sweep.sweep() == 1
     assert row(turn).state == TurnState.QUEUED
     nodes.ready()
     sweep.sweep()
     [job] = nodes.jobs()
     assert (job.turn, job.attempt) == (turn, 2)
+
+
+def test_a_node_gets_the_lease_of_its_own_attempt_back_and_no_other(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    redis.client().flushall()
+    assert not sweep.restore_one(turn, 1, "away")
+    assert not sweep.restore_one(turn, 2, "home")
+    assert not redis.client().exists(names.turn_meta(turn))
+    assert sweep.restore_one(turn, 1, "home")
+    assert not sweep.restore_one(turn, 1, "home"), "what is there stays as it is"
+    assert redis.client().smembers(names.node_leases("home")) == {turn.encode()}
+
+
+def test_a_sign_of_life_keeps_a_turn_with_its_node(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    silence(turn)
+    seconds, _ = redis.client().time()
+    redis.client().hset(names.node_alive("home"), turn, f"2 {seconds * 1000}")
+    assert sweep.sweep() == 1, "another attempt's is none"
+    [_, second] = nodes.jobs()
+    silence(turn)
+    redis.client().hset(names.node_alive("home"), turn, "what it likes")
+    assert sweep.sweep() == 1, "nor is nonsense"
+    silence(turn)
+    redis.client().hset(names.node_alive("home"), turn, f"{second.attempt + 1} {seconds * 1000}")
+    assert sweep.sweep() == 0
 
 
 def test_a_turn_that_ended_in_postgresql_gives_its_slot_back(ada: Member) -> None:
@@ -190,7 +215,7 @@ def test_an_emptied_redis_gives_no_node_more_turns_than_it_has_slots(ada: Member
     redis.client().flushall()
     # The node goes on writing: it lays its stream anew, and beats.
     seconds, _ = redis.client().time()
-    redis.client().hset(names.turn_meta(running), mapping={"fence": 1, "begun": 1, "seen": seconds * 1000})
+    redis.client().hset(names.node_alive("home"), running, f"1 {seconds * 1000}")
     redis.client().hset(names.node_key("home"), mapping={"state": "ready", "slots": 1, "lane": "queue"})
     sweep.sweep()
     assert nodes.jobs() == []

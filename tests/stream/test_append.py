@@ -1,4 +1,4 @@
-"""The one Lua call of a node: what it writes and what it answers, whoever holds the fence."""
+"""The one call of a node: what it writes and what it answers, whoever holds the fence."""
 
 import asyncio
 import time
@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from app.stream.append import Appender
+from app.core import functions
+from app.stream.append import Appender, Entry
 from app.stream.scripts import CLOSE
 from app.wire import names
-from app.wire.names import turn_channel, turn_meta, turn_stream
+from app.wire.names import node_alive, turn_channel, turn_meta, turn_stream
 from app.wire.states import Verdict
 from tests.support.servers import Servers
 
@@ -25,14 +26,25 @@ def now() -> int:
 
 @pytest.fixture
 async def redis(servers: Servers) -> AsyncIterator[Any]:
+    functions.load()
     client = Redis.from_url(servers.settings.redis_url)
+    await lease(client)
     yield client
     await client.aclose()
 
 
+async def lease(redis: Any, attempt: int = 1, turn: str = TURN, node: str = "home") -> None:
+    """Write what the platform writes when it gives an attempt to a node."""
+    await redis.hset(turn_meta(turn), mapping={"fence": attempt, "node": node})
+
+
 @pytest.fixture
 def appender(redis: Any) -> Appender:
-    return Appender(redis)
+    return Appender(redis, "home")
+
+
+def says(*events: bytes, attempt: int = 1, continues: bool = False) -> Entry:
+    return Entry(TURN, attempt, events, continues)
 
 
 async def stream(redis: Any) -> list[bytes]:
@@ -40,8 +52,7 @@ async def stream(redis: Any) -> list[bytes]:
 
 
 async def close(redis: Any, attempt: int = 1) -> bytes:
-    keys = [turn_meta(TURN), turn_stream(TURN)]
-    answer: bytes = await redis.register_script(CLOSE)(keys=keys, args=[attempt, turn_channel(TURN), 9, b"end"])
+    answer: bytes = await redis.fcall(CLOSE, 0, TURN, attempt, 9, b"end")
     return answer
 
 
@@ -49,7 +60,7 @@ async def test_the_newest_attempt_writes_and_is_heard(redis: Any, appender: Appe
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     await pubsub.subscribe(turn_channel(TURN))
     assert await appender.begin(TURN, 1, now()) is Verdict.GO
-    assert await appender.append(TURN, 1, [b"a", b"b"]) is Verdict.GO
+    assert await appender.append(says(b"a", b"b")) is Verdict.GO
     assert await stream(redis) == [b"a", b"b"]
     ids = [identity for identity, _ in await redis.xrange(turn_stream(TURN))]
     heard = []
@@ -63,6 +74,7 @@ async def test_the_newest_attempt_writes_and_is_heard(redis: Any, appender: Appe
 
 async def test_a_ghost_of_a_turn_that_ended_long_ago_is_refused(redis: Any, appender: Appender) -> None:
     """The broker hands a task out again when nobody acknowledged it for a quarter of an hour."""
+    await redis.flushall()
     leased = now() - names.LEASE_GOOD_SECONDS * 1000 - 1
     assert await appender.begin(TURN, 1, leased) is Verdict.STALE
     assert not await redis.exists(turn_meta(TURN))
@@ -72,12 +84,18 @@ async def test_a_ghost_of_a_turn_that_ended_long_ago_is_refused(redis: Any, appe
 
 async def test_a_stale_attempt_writes_nothing(redis: Any, appender: Appender) -> None:
     await appender.begin(TURN, 1, now())
-    await redis.hset(turn_meta(TURN), "fence", 2)
-    assert await appender.append(TURN, 1, [b"old"]) is Verdict.STALE
+    await lease(redis, 2)
+    assert await appender.append(says(b"old")) is Verdict.STALE
     assert await appender.begin(TURN, 1, now()) is Verdict.STALE
-    assert await appender.seed(TURN, 1, [b"old"]) is Verdict.STALE
     assert await stream(redis) == []
     assert await appender.begin(TURN, 2, now()) is Verdict.GO
+
+
+async def test_another_node_writes_nothing_under_the_same_number(redis: Any) -> None:
+    other = Appender(redis, "away")
+    assert await other.begin(TURN, 1, now()) is Verdict.STALE
+    assert await other.append(says(b"mine")) is Verdict.STALE
+    assert await stream(redis) == []
 
 
 async def test_an_attempt_begins_once(appender: Appender) -> None:
@@ -86,9 +104,9 @@ async def test_an_attempt_begins_once(appender: Appender) -> None:
 
 
 async def test_a_stop_is_heard_with_the_text_kept(redis: Any, appender: Appender) -> None:
-    await redis.hset(turn_meta(TURN), mapping={"fence": 1, "stop": 1})
+    await redis.hset(turn_meta(TURN), mapping={"stop": 1})
     assert await appender.begin(TURN, 1, now()) is Verdict.STOP
-    assert await appender.append(TURN, 1, [b"last words"]) is Verdict.STOP
+    assert await appender.append(says(b"last words")) is Verdict.STOP
     assert await stream(redis) == [b"last words"]
 
 
@@ -96,61 +114,63 @@ async def test_a_closed_turn_takes_nothing_more(redis: Any, appender: Appender) 
     await appender.begin(TURN, 1, now())
     assert await close(redis) == b"go"
     assert await close(redis) == b"closed"
-    assert await appender.append(TURN, 1, [b"late"]) is Verdict.CLOSED
+    assert await appender.append(says(b"late")) is Verdict.CLOSED
     assert await appender.begin(TURN, 1, now()) is Verdict.CLOSED
     assert await stream(redis) == [b"end"]
 
 
-async def test_seeding_never_reopens_a_closed_turn(redis: Any, appender: Appender) -> None:
+async def test_a_lost_turn_is_laid_anew_when_the_platform_knows_it_again(redis: Any, appender: Appender) -> None:
     await appender.begin(TURN, 1, now())
-    await close(redis)
-    assert await appender.seed(TURN, 1, [b"late"]) is Verdict.CLOSED
-    assert await stream(redis) == [b"end"]
-
-
-async def test_a_lost_turn_is_laid_anew(redis: Any, appender: Appender) -> None:
-    await appender.begin(TURN, 1, now())
-    await appender.append(TURN, 1, [b"a"])
+    await appender.append(says(b"a"))
     await redis.flushall()
-    assert await appender.append(TURN, 1, [b"b"]) is Verdict.UNKNOWN
+    assert await appender.append(says(b"b", continues=True)) is Verdict.UNKNOWN
+    assert await appender.append(says(b"a", b"b")) is Verdict.UNKNOWN, "no node makes itself a lease"
     assert await stream(redis) == []
-    assert await appender.seed(TURN, 1, [b"a", b"b"]) is Verdict.GO
-    assert await appender.append(TURN, 1, [b"c"]) is Verdict.GO
+    await lease(redis)
+    assert await appender.append(says(b"b", continues=True)) is Verdict.UNKNOWN, "its beginning is not there"
+    assert await appender.append(says(b"a", b"b")) is Verdict.GO
+    assert await appender.append(says(b"c", continues=True)) is Verdict.GO
     assert await stream(redis) == [b"a", b"b", b"c"]
     assert await appender.begin(TURN, 1, now()) is Verdict.REPEAT
 
 
 async def test_a_turn_that_only_waits_again_is_not_appended_to(redis: Any, appender: Appender) -> None:
     """After a loss the platform may queue the turn anew before its node speaks: the meta is there, the fence is not."""
+    await redis.flushall()
     await redis.hset(turn_meta(TURN), mapping={"user": "u", "next": 1})
-    assert await appender.append(TURN, 1, [b"x"]) is Verdict.UNKNOWN
+    assert await appender.append(says(b"x")) is Verdict.UNKNOWN
 
 
 async def test_renewing_says_nothing_and_marks_the_life_sign(redis: Any, appender: Appender) -> None:
     await appender.begin(TURN, 1, now())
-    await redis.hset(turn_meta(TURN), "seen", 0)
-    assert await appender.append(TURN, 1) is Verdict.GO
+    await redis.hset(node_alive("home"), TURN, "1 0")
+    assert await appender.append(says(continues=False)) is Verdict.GO
     seconds, _ = await redis.time()
-    assert abs(int(await redis.hget(turn_meta(TURN), "seen")) / 1000 - seconds) < 5
+    attempt, since = (await redis.hget(node_alive("home"), TURN)).split()
+    assert attempt == b"1"
+    assert abs(int(since) / 1000 - seconds) < 5
     assert await stream(redis) == []
 
 
 async def test_a_batch_is_one_round_trip_and_answers_in_order(redis: Any, appender: Appender) -> None:
     for turn, fence in (("one", 1), ("two", 2)):
-        await redis.hset(turn_meta(turn), "fence", fence)
-    await redis.script_flush()
-    batch = [("one", 1, [b"x"]), ("two", 1, [b"y"]), ("three", 1, [b"z"]), ("two", 2, [])]
+        await lease(redis, fence, turn)
+    batch = [
+        Entry("one", 1, [b"x"], continues=False),
+        Entry("two", 1, [b"y"], continues=False),
+        Entry("three", 1, [b"z"], continues=False),
+        Entry("two", 2, [], continues=False),
+    ]
     expected = [Verdict.GO, Verdict.STALE, Verdict.UNKNOWN, Verdict.GO]
     assert await appender.append_all(batch) == expected
     assert await appender.append_all(batch) == expected
     assert await redis.xlen(turn_stream("one")) == 2
 
 
-async def test_everything_runs_out_by_itself(redis: Any, appender: Appender) -> None:
+async def test_a_closed_turn_runs_out_by_itself(redis: Any, appender: Appender) -> None:
     await appender.begin(TURN, 1, now())
-    await appender.append(TURN, 1, [b"x"])
-    for key in (turn_meta(TURN), turn_stream(TURN)):
-        assert 0 < await redis.ttl(key) <= names.STREAM_TTL_SECONDS
+    await appender.append(says(b"x"))
     await close(redis)
     for key in (turn_meta(TURN), turn_stream(TURN)):
         assert 0 < await redis.ttl(key) <= 9
+    assert 0 < await redis.ttl(node_alive("home")) <= names.STREAM_TTL_SECONDS

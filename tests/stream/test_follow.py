@@ -10,6 +10,7 @@ import pytest
 from cryptography.fernet import Fernet
 from redis.asyncio import Redis
 
+from app.core import functions
 from app.stream import follow
 from app.stream.append import Appender
 from app.stream.cursor import Cursor
@@ -34,8 +35,9 @@ class Stage:
 
     def __init__(self, redis: Any, hub: Hub) -> None:
         self.redis, self.hub = redis, hub
-        self.writer = Writer(Appender(redis))
-        self.appender = Appender(redis)
+        self.lost: list[tuple[str, int]] = []
+        self.writer = Writer(Appender(redis, "home"), lambda *what: self.lost.append(what))
+        self.appender = Appender(redis, "home")
         self.reply = self.attempt(1)
 
     def attempt(self, number: int, prefix: str = "") -> Reply:
@@ -43,7 +45,11 @@ class Stage:
         self.writer.open(self.reply)
         return self.reply
 
+    async def lease(self) -> None:
+        await self.redis.hset(turn_meta(TURN), mapping={"fence": self.reply.attempt, "node": "home"})
+
     async def begin(self) -> None:
+        await self.lease()
         assert await self.appender.begin(TURN, self.reply.attempt, int(time.time() * 1000)) is Verdict.GO
         self.reply.start(0)
         await self.writer.flush()
@@ -53,16 +59,19 @@ class Stage:
             self.reply.add(text)
             await self.writer.flush()
 
+    async def flushed(self) -> bool:
+        await self.writer.flush()
+        return not self.reply._pending
+
     async def end(self) -> None:
         length = len(self.reply.text.encode())
         event = Event(EventKind.DONE, TURN, self.reply.attempt, length)
         sealed = Sealer(RING, TURN, self.reply.attempt, PLATFORM).seal(event)
-        keys = [turn_meta(TURN), turn_stream(TURN)]
-        await self.redis.register_script(CLOSE)(keys=keys, args=[self.reply.attempt, turn_channel(TURN), 60, sealed])
+        await self.redis.fcall(CLOSE, 0, TURN, self.reply.attempt, 60, sealed)
 
     @asynccontextmanager
     async def reading(self, cursor: Cursor | None = None, quiet: float = QUIET) -> AsyncIterator["Reading"]:
-        follower = Follower(self.redis, self.hub, lambda _: RING)
+        follower = Follower(self.redis, self.hub, lambda *_: RING)
         async with aclosing(follower.follow(TURN, cursor or Cursor(), quiet)) as events:
             reading = Reading(events)
             task = asyncio.create_task(reading.run())
@@ -105,6 +114,7 @@ class Reading:
 
 @pytest.fixture
 async def stage(servers: Servers) -> AsyncIterator[Stage]:
+    functions.load()
     redis = Redis.from_url(servers.settings.redis_url)
     subscriber = Redis.from_url(servers.settings.redis_url, socket_timeout=None)
     async with Hub(subscriber).running() as hub:
@@ -171,7 +181,8 @@ async def test_a_message_that_did_not_come_is_read_from_the_stream(stage: Stage)
         lost = Sealer(RING, TURN, 1, "home").seal(Event(EventKind.DELTA, TURN, 1, 1, "b"))
         await stage.redis.xadd(turn_stream(TURN), {"e": lost})
         stage.reply.add("b")
-        stage.reply.gone_out(stage.reply.mark())
+        stage.reply.entry()
+        stage.reply.gone_out()
         await stage.say("c")
         await reading.shows("abc")
 
@@ -200,6 +211,9 @@ async def test_a_redis_that_forgot_all_is_seeded_and_nothing_shows_twice(stage: 
         await reading.shows("one two ")
         await stage.redis.flushall()
         await stage.say("three ")
+        assert stage.lost == [(TURN, 1)], "the platform is asked for it"
+        await stage.lease()
+        await until_async(stage.flushed)
         await reading.shows("one two three ")
         await stage.say("four")
         await stage.end()
@@ -213,7 +227,6 @@ async def test_another_attempt_goes_on_in_the_text(stage: Stage) -> None:
         await stage.say("one ", "two ")
         await reading.shows("one two ")
         old = stage.reply
-        await stage.redis.hset(turn_meta(TURN), "fence", 2)
         stage.attempt(2, "one ")
         await stage.begin()
         old.add("never shown")

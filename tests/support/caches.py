@@ -13,6 +13,9 @@ def forget() -> None:
     """Close what is open and clear every cache of the platform's modules, those of tomorrow included."""
     if db.engine.cache_info().currsize:
         db.engine().dispose()
+    if db._single.cache_info().currsize:
+        for soft in (False, True):
+            db._single(soft).dispose()
     if redis.client.cache_info().currsize:
         with contextlib.suppress(*redis.ERRORS):
             redis.client().connection_pool.disconnect()

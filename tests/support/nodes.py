@@ -10,8 +10,9 @@ from app.core import keys, redis
 from app.services import dispatch, nodes, turns
 from app.stream.append import Appender
 from app.wire import names
+from app.wire.envelope import Ring
 from app.wire.events import Sealer
-from app.wire.jobs import Job, Outcome, event_ring
+from app.wire.jobs import Job, Outcome
 from app.wire.states import TurnState, Verdict
 from tests.support import tasks
 from tests.support.waiting import PATIENCE
@@ -85,7 +86,7 @@ class PlayedNode:
     writer: Writer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.appender = Appender(self.client)
+        self.appender = Appender(self.client, self.name)
         self.writer = Writer(self.appender)
 
     async def come_up(self, slots: int = 2) -> None:
@@ -99,7 +100,7 @@ class PlayedNode:
         assert answer, f"no job for {self.name} in {PATIENCE} s"
         _, (turn, attempt, envelope) = tasks.read(answer[1])
         job = Job.open(envelope, keys.node(self.name), turn, attempt)
-        sealer = Sealer(event_ring(keys.node(self.name).from_node, job.session), turn, attempt, self.name)
+        sealer = Sealer(Ring.parse(job.event_key), turn, attempt, self.name)
         reply = Reply(turn, attempt, sealer, job.prefix)
         self.writer.open(reply)
         return Writing(self, job, reply)

@@ -141,7 +141,7 @@ class Servers:
 
     def add_node(self, name: str, **more: str) -> str:
         """Write a node's settings file, let Valkey know its user, and return the node's own Redis address."""
-        local_node.write(self.home, self.settings, name, None)
+        local_node.write(self.home, self.settings, name, None, "auto")
         path = local_node.file(self.home, name)
         local_node.envfile.update(path, more, "")
         valkey.write_users(self.home, self.settings)

@@ -6,8 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from app.services import turns
+from app.services import dispatch, turns
 from app.web import socket
+from app.wire import names
 from app.wire.errors import Unavailable
 from app.wire.names import turn_channel
 from app.wire.states import TurnState
@@ -163,6 +164,9 @@ async def test_places_are_told_as_they_change(site: Site, ada: Member, node: Pla
         asked = [(await page.ask(f"Number {number}."))["turn"] for number in range(4)]
         await page.hear("queued", turn=asked[3], position=2)
         await node.answer("One.")
+        # A worker hears so of the change (tests/workers), and tells.
+        assert await node.client.lrange(names.QUEUE_CHANGED, 0, -1) == [b"1"]
+        await asyncio.to_thread(dispatch.announce_places)
         await page.hear("queued", turn=asked[3], position=1)
 
 

@@ -30,9 +30,11 @@ RINGS = {
     "jobs of home": NODE.to_node.derive("job"),
     "jobs of away": OTHER.to_node.derive("job"),
     "jobs, other direction": NODE.from_node.derive("job"),
-    "events of a": event_ring(NODE.from_node, "a"),
-    "events of b": event_ring(NODE.from_node, "b"),
-    "events of a, away": event_ring(OTHER.from_node, "a"),
+    "events of a": event_ring(NODE.from_node, "a", "turn", 1),
+    "events of b": event_ring(NODE.from_node, "b", "turn", 1),
+    "events of a, away": event_ring(OTHER.from_node, "a", "turn", 1),
+    "events of a, another turn": event_ring(NODE.from_node, "a", "other", 1),
+    "events of a, another attempt": event_ring(NODE.from_node, "a", "turn", 2),
     "outcomes of a": outcome_ring(NODE.from_node, "a"),
 }
 

@@ -1,6 +1,7 @@
 """Events and jobs: what comes out is what went in, and a header changed on the way is refused."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ from hypothesis import strategies as some
 
 from app.wire.envelope import NodeKeys, Ring
 from app.wire.errors import EnvelopeError, EnvelopeForged, EnvelopeTooOld
-from app.wire.events import Event, Sealer, unseal
+from app.wire.events import OF_NODES, PLATFORM, Event, Sealer, unseal
 from app.wire.jobs import FORMAT, Job, Outcome, event_ring
 from app.wire.names import ENVELOPE_MAX_AGE_SECONDS
 from app.wire.states import EventKind, TurnState
@@ -21,12 +22,13 @@ HOME, AWAY = NodeKeys.of(MASTER, "home"), NodeKeys.of(MASTER, "away")
 NODES = {"home": HOME, "away": AWAY}
 
 
-def ring_of(node: str, session: str = "s") -> Ring:
-    return event_ring(NODES[node].from_node, session)
+def ring_of(author: str, turn: str, attempt: int, session: str = "s") -> Ring:
+    return event_ring(MASTER.derive("relay", author, "events"), session, turn, attempt)
 
 
 def sealed(event: Event, session: str = "s") -> bytes:
-    return Sealer(ring_of("home", session), event.turn, event.attempt, "home").seal(event)
+    author = "home" if event.kind in OF_NODES else PLATFORM
+    return Sealer(ring_of(author, event.turn, event.attempt, session), event.turn, event.attempt, author).seal(event)
 
 
 texts = some.text(max_size=200)
@@ -39,7 +41,7 @@ some_events = some.builds(
     some.none() | texts,
     some.dictionaries(some.sampled_from(["node", "left_out", "position"]), some.integers(0, 99)),
     some.just("home"),
-)
+).map(lambda event: event if event.kind in OF_NODES else replace(event, node=PLATFORM))
 
 
 @given(some_events)
@@ -74,7 +76,7 @@ def test_ends_where_its_bytes_end(text: str) -> None:
 def test_a_changed_header_is_refused(change: dict[str, Any]) -> None:
     header = orjson.loads(sealed(Event(EventKind.DELTA, "t", 1, 0, "text")))
     with pytest.raises(EnvelopeForged):
-        unseal(orjson.dumps(header | change), lambda node: ring_of(node) if node in NODES else MASTER)
+        unseal(orjson.dumps(header | change), lambda node, turn, attempt: ring_of(node, turn, attempt) if node in NODES else MASTER)
 
 
 @pytest.mark.parametrize("left_out", ["t", "a", "k", "n", "s"])
@@ -94,6 +96,22 @@ def test_what_is_no_event_is_refused(raw: bytes) -> None:
 def test_an_event_of_another_session_does_not_open() -> None:
     with pytest.raises(EnvelopeForged):
         unseal(sealed(Event(EventKind.DELTA, "t", 1, 0, "text"), session="other"), ring_of)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in EventKind if kind not in OF_NODES])
+def test_a_node_ends_no_turn_and_gives_nobody_a_place(kind: EventKind) -> None:
+    """Even with the key of the very attempt: that a turn is over is the platform's word."""
+    made = Sealer(ring_of("home", "t", 1), "t", 1, "home").seal(Event(kind, "t", 1, 0))
+    with pytest.raises(EnvelopeForged):
+        unseal(made, ring_of)
+
+
+@pytest.mark.parametrize(("turn", "attempt"), [("other", 1), ("t", 2)])
+def test_the_key_of_one_attempt_says_nothing_in_another(turn: str, attempt: int) -> None:
+    given = ring_of("home", "t", 1)
+    made = Sealer(given, turn, attempt, "home").seal(Event(EventKind.DELTA, turn, attempt, 0, "not asked for"))
+    with pytest.raises(EnvelopeForged):
+        unseal(made, ring_of)
 
 
 def test_nothing_of_the_text_shows_on_the_stream() -> None:

@@ -150,7 +150,9 @@ def test_a_reply_that_is_carried_on_is_whole_in_a_redis_that_forgot_it(
         found.attempt, found.state, found.node, found.lane = 1, "running", "home", "queue"
     redis.client().delete(names.turn_meta(turn))
     words = expected("Carry on!")
-    job = Job(turn, 1, session, [SYSTEM, {"role": "user", "content": "Carry on!"}], prefix=words[:24], leased_ms=_now())
+    key = keys.events("home", session, turn, 1).dump()
+    said = [SYSTEM, {"role": "user", "content": "Carry on!"}]
+    job = Job(turn, 1, session, said, prefix=words[:24], event_key=key, leased_ms=_now())
     setup.app.send_task(
         names.GENERATE, args=(turn, 1, job.seal(keys.node("home"))), queue=names.inference_queue("home")
     )

@@ -11,6 +11,7 @@ from celery.worker.components import Pool
 from app import logs
 from app.wire import names
 from app.wire.acl import unacked_keys
+from workers.inference import transport
 from workers.inference.node import Node
 from workers.inference.queue import QueueDoor
 from workers.inference.settings import NodeSettings, load
@@ -30,17 +31,12 @@ def broker() -> str:
     return url.get_secret_value()
 
 
+transport.use()
 app = Celery("node", broker=broker(), amqp="celeryconfig:Discreet")
 app.config_from_object("celeryconfig")
 # Celery's remote control is one channel for all workers: a node that may speak on it could shut the platform's down.
 app.conf.worker_enable_remote_control = False
 app.conf.broker_transport_options = app.conf.broker_transport_options | unacked_keys(settings().node)
-
-
-def enqueue(task: str, *args: Any) -> None:
-    """Send a task of the platform's by name; what is sealed in it does not show in any log or monitor."""
-    shown = repr(tuple(arg if len(str(arg)) <= 40 else "<sealed>" for arg in args))
-    app.send_task(task, args=args, argsrepr=shown)
 
 
 @cache
@@ -52,7 +48,7 @@ def node() -> Node:
 @cache
 def door() -> QueueDoor:
     """Return its door to the broker."""
-    made = QueueDoor(node(), broker(), node().keys, enqueue)
+    made = QueueDoor(node(), broker(), node().keys)
     node().add(made)
     return made
 

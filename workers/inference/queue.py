@@ -3,21 +3,21 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
-from app.stream.append import Appender
+from app.stream.append import Appender, Entry
 from app.stream.clock import RedisClock
 from app.stream.hub import LOST, Hub
 from app.wire import hops, names
-from app.wire.envelope import NodeKeys
+from app.wire.envelope import NodeKeys, Ring
 from app.wire.errors import EnvelopeError
 from app.wire.events import Sealer
-from app.wire.jobs import Job, Outcome, event_ring
+from app.wire.inbox import Asked, Handed
+from app.wire.jobs import Job, Outcome
 from app.wire.states import Lane, Verdict
 from workers.inference.node import Node
 from workers.inference.writer import Reply, Writer
@@ -35,18 +35,14 @@ RESEND_EVERY: Final = 5
 GIVE_UP_AFTER: Final = 900
 """Questions after which a node lets go of a finished turn; the platform has been away for a quarter of an hour."""
 
-Enqueue = Callable[..., None]
-"""Sends a task by name: `enqueue(task, *args)`; blocks for about a millisecond, so it is called in a thread."""
-
 
 class QueueDoor:
     """Brings the broker's jobs to the node and their replies home."""
 
-    def __init__(self, node: Node, url: str, keys: NodeKeys, enqueue: Enqueue) -> None:
+    def __init__(self, node: Node, url: str, keys: NodeKeys) -> None:
         self._node: Final = node
         self._name: Final = node.settings.node
         self._keys: Final = keys
-        self._enqueue: Final = enqueue
         self._replies: Final[dict[str, Reply]] = {}
         self._delivering: Final[set[asyncio.Task[None]]] = set()
         self._was_ready = False
@@ -57,8 +53,9 @@ class QueueDoor:
             url, max_connections=8, timeout=5, socket_timeout=5, socket_connect_timeout=3, health_check_interval=15
         )
         self._redis = Redis(connection_pool=pool)
-        self._appender = Appender(self._redis)
-        self._writer = Writer(self._appender)
+        self._appender = Appender(self._redis, self._name)
+        self._writer = Writer(self._appender, self._ask_to_restore)
+        self._asking: Final[set[asyncio.Task[None]]] = set()
         self._hub = Hub(Redis.from_url(url, socket_timeout=None, socket_connect_timeout=3))
 
     def generate(self, turn: str, attempt: int, envelope: str) -> None:
@@ -104,14 +101,14 @@ class QueueDoor:
         if verdict not in (Verdict.GO, Verdict.STOP):
             log.info("job.dropped", turn=turn, attempt=number, why=verdict)
             return
-        sealer = Sealer(event_ring(self._keys.from_node, job.session), job.turn, job.attempt, self._name)
+        sealer = Sealer(Ring.parse(job.event_key), job.turn, job.attempt, self._name)
         reply = Reply(turn, number, sealer, self._node.prefix(job), self._clock.now)
         reply.hops[hops.ARRIVED] = arrived
         reply.hear(verdict)
         self._replies[turn] = reply
         if reply.text and not await self._appender.kept(turn):
             # Redis was emptied since this attempt was leased: what it continues has to lie there again.
-            await self._appender.seed(turn, number, reply.everything())
+            reply.rewind()
         self._writer.open(reply)
         try:
             outcome = await self._node.run(job, reply)
@@ -131,9 +128,9 @@ class QueueDoor:
             await self._writer.flush()
         envelope = outcome.seal(self._keys, job.session)
         try:
-            await asyncio.to_thread(self._enqueue, names.FINISH, job.turn, job.attempt, self._name, envelope)
-        except Exception as error:
-            # Whatever keeps it from the broker now, it is sent again until the platform confirms.
+            await self._hand_in(Handed(Asked.FINISH, self._name, job.turn, job.attempt, envelope))
+        except (RedisError, OSError) as error:
+            # Whatever keeps it from Redis now, it is sent again until the platform confirms.
             log.warning("outcome.waits", turn=job.turn, attempt=job.attempt, error=str(error))
 
     async def _deliver(self, job: Job, reply: Reply, outcome: Outcome) -> None:
@@ -142,9 +139,7 @@ class QueueDoor:
             for asked in range(1, GIVE_UP_AFTER):
                 await asyncio.sleep(CONFIRM_SECONDS)
                 try:
-                    verdict = await self._appender.append(reply.turn, reply.attempt)
-                    if verdict is Verdict.UNKNOWN:
-                        await self._appender.seed(reply.turn, reply.attempt, reply.everything())
+                    verdict = await self._appender.append(Entry(reply.turn, reply.attempt))
                 except (RedisError, OSError):
                     continue
                 if verdict in (Verdict.CLOSED, Verdict.STALE):
@@ -154,6 +149,18 @@ class QueueDoor:
             log.error("outcome.lost", turn=reply.turn, attempt=reply.attempt)
         finally:
             self._writer.close(reply)
+
+    async def _hand_in(self, handed: Handed) -> None:
+        await self._redis.lpush(names.NODES_INBOX, handed.pack())
+
+    def _ask_to_restore(self, turn: str, attempt: int) -> None:
+        task = asyncio.create_task(self._restore(Handed(Asked.RESTORE, self._name, turn, attempt)))
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+
+    async def _restore(self, handed: Handed) -> None:
+        with contextlib.suppress(RedisError, OSError):
+            await self._hand_in(handed)
 
     async def _hear_stops(self) -> None:
         async with self._hub.listen(names.node_control(self._name)) as listener:
@@ -197,10 +204,5 @@ class QueueDoor:
             self._clock.note(asked, time.time(), told)
         ready = health.state == "ready"
         if ready and not self._was_ready:
-            try:
-                await asyncio.to_thread(self._enqueue, names.DISPATCH)
-            except Exception as error:
-                # Celery and kombu have errors of their own for a broker that went away; the next beat asks again.
-                log.warning("dispatch.waits", error=str(error))
-                return
+            await self._hand_in(Handed(Asked.DISPATCH, self._name))
         self._was_ready = ready

@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
 
-from app.stream.append import Appender
+from app.stream.append import Appender, Entry
 from app.stream.growing import GrowingReply
 from app.wire import names
 from app.wire.events import Event, Sealer
@@ -22,7 +22,15 @@ AWAY_SECONDS: Final = 0.5
 """Pause before the next try while Redis is away; the text waits here meanwhile."""
 
 
+LOST_SECONDS: Final = 0.25
+"""Pause before the next try while Redis does not know the turn: the platform is writing it there."""
+
+
 def _nobody(urgent: bool) -> None:
+    pass
+
+
+def _nowhere(turn: str, attempt: int) -> None:
     pass
 
 
@@ -34,18 +42,22 @@ class Reply(GrowingReply):
     ) -> None:
         super().__init__(turn, attempt, prefix, clock)
         self._sealer: Final = sealer
-        self._base: Final = len(prefix.encode())
+        self._base = len(prefix.encode())
         self._pending: Final[list[str]] = []
         self._sent = self._base
         self._announce = False
+        self._fresh = not prefix
+        """Whether nothing of the reply need lie on the stream before what is said next."""
+        self._held_until = 0.0
+        self._flying = (0, False)
         self.spoke_at = time.monotonic()
         self.wake: Callable[[bool], None] = _nobody
         """Tells the writer that there is something to go out, and whether it is urgent."""
 
     @property
     def due(self) -> bool:
-        """Say whether something waits to go out."""
-        return bool(self._pending) or self._announce
+        """Say whether something waits to go out, and may."""
+        return (bool(self._pending) or self._announce) and time.monotonic() >= self._held_until
 
     def start(self, left_out: int) -> None:
         """Announce that the engine has taken the prompt."""
@@ -60,26 +72,31 @@ class Reply(GrowingReply):
         self._pending.append(text)
         self.wake(first)
 
-    def events(self) -> list[bytes]:
+    def entry(self) -> Entry:
         """Return, sealed, what has not gone out yet."""
-        found = [self._started(self._base)] if self._announce else []
-        if self._pending:
-            found.append(self._delta(self._sent, "".join(self._pending)))
-        return found
+        events: list[bytes] = []
+        self._flying = (0, False)
+        if self.due:
+            self._flying = (len(self._pending), self._announce)
+            if self._announce:
+                events.append(self._started(self._base))
+            if self._pending:
+                events.append(self._delta(self._sent, "".join(self._pending)))
+        return Entry(self.turn, self.attempt, events, continues=not self._fresh)
 
-    def everything(self) -> list[bytes]:
-        """Return the whole reply, sealed, for a stream that was lost."""
+    def rewind(self) -> None:
+        """Say everything again from byte 0: Redis has lost what was said."""
         text = self.text
-        return [self._started(0), self._delta(0, text)] if text else [self._started(0)]
+        self._pending[:] = [text] if text else []
+        self._sent = self._base = 0
+        self._announce = self._fresh = True
+        self._held_until = time.monotonic() + LOST_SECONDS
 
-    def mark(self) -> tuple[int, bool]:
-        """Return what waits right now: more may come while it is being written."""
-        return len(self._pending), self._announce
-
-    def gone_out(self, mark: tuple[int, bool]) -> None:
-        """Note that what waited at `mark` is on the stream."""
-        pieces, announced = mark
+    def gone_out(self) -> None:
+        """Note that what the last `entry` held is on the stream; more may have come since."""
+        pieces, announced = self._flying
         self._sent += len("".join(self._pending[:pieces]).encode())
+        self._fresh = self._fresh and not (pieces or announced)
         del self._pending[:pieces]
         self._announce = self._announce and not announced
         self.spoke_at = time.monotonic()
@@ -95,8 +112,10 @@ class Reply(GrowingReply):
 class Writer:
     """Brings all replies of this node to their streams, everything that is due in one round trip."""
 
-    def __init__(self, appender: Appender) -> None:
+    def __init__(self, appender: Appender, lost: Callable[[str, int], object] = _nowhere) -> None:
+        """`lost` asks the platform to write a turn that Redis does not know, given its id and attempt."""
         self._appender: Final = appender
+        self._lost: Final = lost
         self._replies: Final[set[Reply]] = set()
         self._urgent: Final = asyncio.Event()
         self._due: Final = asyncio.Event()
@@ -147,14 +166,13 @@ class Writer:
             replies = [reply for reply in self._replies if reply.due or reply.spoke_at < silent_since]
             if not replies:
                 return
-            marks = [reply.mark() for reply in replies]
-            batch: list[tuple[str, int, Sequence[bytes]]]
-            batch = [(reply.turn, reply.attempt, reply.events()) for reply in replies]
-            verdicts = await self._appender.append_all(batch)
-            for reply, mark, verdict in zip(replies, marks, verdicts, strict=True):
+            verdicts = await self._appender.append_all([reply.entry() for reply in replies])
+            for reply, verdict in zip(replies, verdicts, strict=True):
                 if verdict is Verdict.UNKNOWN:
-                    mark = reply.mark()
-                    verdict = await self._appender.seed(reply.turn, reply.attempt, reply.everything())
-                    log.info("stream.seeded", turn=reply.turn, attempt=reply.attempt)
-                reply.gone_out(mark)
+                    log.info("stream.lost", turn=reply.turn, attempt=reply.attempt)
+                    reply.rewind()
+                    self._lost(reply.turn, reply.attempt)
+                    asyncio.get_running_loop().call_later(LOST_SECONDS, self._due.set)
+                    continue
+                reply.gone_out()
                 reply.hear(verdict)

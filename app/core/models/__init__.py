@@ -8,6 +8,7 @@ from app.core.models.keeping import Backup, Scheduled, Transcript
 from app.core.models.nodes import Channel, Node
 from app.core.models.people import ApiToken, Identity, Invitation, Login, User
 from app.core.models.safety import Erasure, KeyRotation
+from app.core.models.shares import Share
 from app.core.models.trail import AuditRecord
 
 __all__ = (
@@ -35,6 +36,7 @@ __all__ = (
     "SampleRollup",
     "Scheduled",
     "Session",
+    "Share",
     "Transcript",
     "Turn",
     "UsageRollup",

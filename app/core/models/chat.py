@@ -74,6 +74,8 @@ class Turn(Base):
     node: Mapped[str | None] = mapped_column(String(64))
     lane: Mapped[str | None] = mapped_column(String(16))
     model: Mapped[str | None] = mapped_column(String(128))
+    wanted_model: Mapped[str | None] = mapped_column(String(128))
+    """The model that was asked for; only a node that has it takes the turn."""
     sampling: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Figures only."""
     form: Mapped[bytes | None]

@@ -99,7 +99,7 @@ class Showing:
                 await self._tell()
 
     async def _tell(self) -> None:
-        follower = Follower(self._redis, self._hub, lambda author: keys.events(author, self._answer.session))
+        follower = Follower(self._redis, self._hub, lambda author, of, attempt: keys.events(author, self._answer.session, of, attempt))
         telling = Telling(self._turn, follower, turns.ending, turns.reply, dispatch.place)
         async for event in telling.events():
             self._text, self._state = telling.text.decode(errors="replace"), event

@@ -1,0 +1,100 @@
+"""Many pages at once: each sends a prompt on its open socket, and notes when every byte of the reply came."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import orjson
+
+
+@dataclass(slots=True)
+class Seen:
+    """One reply as a page saw it."""
+
+    prompt: str
+    asked: float = 0.0
+    first: float = 0.0
+    """Moments of this machine's monotonic clock."""
+    text: str = ""
+    arrivals: list[tuple[int, float]] = field(default_factory=list)
+    """Characters shown, and since when."""
+    state: str = ""
+    told: list[tuple[float, float]] = field(default_factory=list)
+    """When it was told how many seconds it had to wait."""
+    begun: float = 0.0
+
+    @property
+    def first_ms(self) -> float:
+        return (self.first - self.asked) * 1000
+
+    def take(self, text: str) -> None:
+        now = time.monotonic()
+        self.first = self.first or now
+        self.text += text
+        self.arrivals.append((len(self.text), now))
+
+
+async def bare(url: str, prompts: list[str], tokens: int) -> list[Seen]:
+    """Ask the engine itself, all at once."""
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(connector=connector) as client:
+        return await asyncio.gather(*(_bare(client, url, prompt, tokens) for prompt in prompts))
+
+
+async def _bare(client: aiohttp.ClientSession, url: str, prompt: str, tokens: int) -> Seen:
+    seen = Seen(prompt)
+    body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": tokens, "stream": True}
+    seen.asked = time.monotonic()
+    async with client.post(f"{url}/v1/chat/completions", data=orjson.dumps(body)) as response:
+        async for line in response.content:
+            if line.startswith(b'data: {"choices":[{'):
+                seen.take(orjson.loads(line[6:])["choices"][0]["delta"].get("content", ""))
+    seen.state = "done"
+    return seen
+
+
+async def chain(url: str, token: str, prompts: list[str], tokens: int, apart: float = 0.0) -> list[Seen]:
+    """Ask through the whole chain: every page is open before the first prompt goes out; `apart` seconds lie between two."""
+    headers = {"Authorization": f"Bearer {token}"}
+    async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as client:
+        pages = [await _page(client, url) for _ in prompts]
+        try:
+            return await asyncio.gather(
+                *(_chain(page, prompt, tokens, number * apart) for number, (page, prompt) in enumerate(zip(pages, prompts, strict=True)))
+            )
+        finally:
+            for page in pages:
+                await page.close()
+
+
+async def _page(client: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
+    async with client.post(f"{url}/api/sessions") as response:
+        session = (await response.json())["id"]
+    return await client.ws_connect(f"{url}/ws/sessions/{session}", max_msg_size=0)
+
+
+async def _chain(page: aiohttp.ClientWebSocketResponse, prompt: str, tokens: int, after: float) -> Seen:
+    await asyncio.sleep(after)
+    seen, turn = Seen(prompt), ""
+    message = {"type": "prompt", "id": str(uuid4()), "text": prompt, "sampling": {"max_tokens": tokens}}
+    seen.asked = time.monotonic()
+    await page.send_str(orjson.dumps(message).decode())
+    async for frame in page:
+        event: dict[str, Any] = orjson.loads(frame.data)
+        turn = turn or event.get("turn", "")
+        match event["event"]:
+            case "delta":
+                seen.take(event["text"])
+            case "started":
+                seen.begun = time.monotonic()
+            case "queued" if event.get("eta") is not None:
+                seen.told.append((time.monotonic(), event["eta"]))
+            case "done" | "failed" | "cancelled" as state:
+                seen.state = state
+                break
+            case "error":
+                raise RuntimeError(event["message"])
+    return seen

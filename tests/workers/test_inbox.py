@@ -1,0 +1,101 @@
+"""What nodes hand in: three things are done, and whatever else a stolen node may write comes to nothing."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from app.core import redis
+from app.services import turns
+from app.wire import names
+from app.wire.errors import EnvelopeForged
+from app.wire.inbox import Asked, Handed
+from tests.support import nodes, tasks
+from tests.support.people import Member
+from tests.support.servers import Servers
+from workers import inbox
+
+TURN = "00000000-0000-7000-8000-000000000000"
+TASK = {"task": "upkeep.expire_logins", "id": TURN, "callbacks": [{"task": "relay.close_session", "args": [TURN]}], "chain": []}
+JUNK = [
+    b"",
+    b"\xff\xfe",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"asked": "shutdown", "node": "home"}',
+    orjson.dumps({"asked": "finish", "node": "home", "turn": "no id", "attempt": 1, "envelope": "x"}),
+    orjson.dumps({"asked": "finish", "node": "home", "turn": TURN, "attempt": 1e9, "envelope": "x"}),
+    orjson.dumps({"asked": "finish", "node": ["home"], "turn": TURN, "attempt": 1, "envelope": "x"}),
+    orjson.dumps({"asked": "finish", "node": "home", "turn": TURN, "attempt": 1, "envelope": "x", "callbacks": [TASK]}),
+    orjson.dumps({"body": "W10=", "headers": TASK, "properties": {"delivery_tag": TURN}, "content-type": "application/json"}),
+    b"x" * (5 << 20),
+]
+
+
+@pytest.mark.parametrize("raw", JUNK)
+def test_junk_does_nothing_and_harms_nobody(servers: Servers, raw: bytes) -> None:
+    inbox.act(raw)
+    assert [key for key in redis.client().scan_iter() if not key.startswith(b"_kombu")] == []
+
+
+@given(some.binary(max_size=200))
+def test_any_bytes_are_a_message_or_refused(raw: bytes) -> None:
+    try:
+        handed = Handed.parse(raw)
+    except EnvelopeForged:
+        return
+    assert Handed.parse(handed.pack()) == handed
+
+
+@given(some.dictionaries(some.sampled_from(["asked", "node", "turn", "attempt", "envelope", "more"]), some.none() | some.text() | some.integers() | some.lists(some.text())))
+def test_any_object_is_a_message_or_refused(body: dict[str, Any]) -> None:
+    try:
+        handed = Handed.parse(orjson.dumps(body, default=str))
+    except (EnvelopeForged, orjson.JSONEncodeError):
+        return
+    assert isinstance(handed.node, str)
+
+
+def test_an_outcome_ends_its_turn_once(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [job] = nodes.jobs()
+    handed = Handed(Asked.FINISH, "home", turn, 1, nodes.outcome(job, "Because."))
+    for _ in range(2):
+        inbox.act(handed.pack())
+    assert turns.reply(turn) == "Because."
+
+
+def test_an_outcome_in_anothers_name_is_refused(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [job] = nodes.jobs()
+    for node, attempt in (("away", 1), ("home", 2)):
+        inbox.act(Handed(Asked.FINISH, node, turn, attempt, nodes.outcome(job, "Forged.", node="away")).pack())
+    assert turns.ending(turn) is None
+
+
+def test_an_outcome_that_postgresql_cannot_take_now_becomes_a_task_that_waits(
+    ada: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [job] = nodes.jobs()
+
+    def away(*_: object) -> None:
+        raise inbox.Unavailable
+
+    monkeypatch.setattr(turns, "finish", away)
+    sealed = nodes.outcome(job, "MARKER")
+    inbox.act(Handed(Asked.FINISH, "home", turn, 1, sealed).pack())
+    assert tasks.lying(redis.client(), names.TURNS) == [(names.FINISH, [turn, 1, "home", sealed])]
+
+
+def test_a_node_that_came_up_is_given_what_waits(ada: Member) -> None:
+    turn = ada.ask(ada.session()).turn
+    nodes.ready()
+    inbox.act(Handed(Asked.DISPATCH, "home").pack())
+    assert [job.turn for job in nodes.jobs()] == [turn]

@@ -1,0 +1,150 @@
+"""The worker's doorkeeper: takes what nodes hand in, does the three things they may ask for, and drops the rest."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Final
+
+import structlog
+from celery import bootsteps
+from redis import Redis
+from redis.exceptions import TimeoutError as RedisTimeout
+from tenacity import Retrying, wait_random_exponential
+
+from app.core import redis
+from app.core.broker import enqueue
+from app.services import dispatch, sweep, turns
+from app.wire import names
+from app.wire.errors import EnvelopeError, MeatLizardError, Unavailable
+from app.wire.inbox import Asked, Handed
+
+log = structlog.get_logger(__name__)
+
+HANDS: Final = 4
+"""Messages that are acted on at once; each waits for PostgreSQL most of its time."""
+WAIT_SECONDS: Final = 1
+"""How long one question for messages stays open: so long may an orderly end take."""
+TELL_SECONDS: Final = 0.25
+"""Places are told no more often than this, however often they change."""
+
+
+class Inbox:
+    """Reads the list of the nodes, and tells those who wait their place when the queue says that it has changed."""
+
+    def __init__(self) -> None:
+        self._over: Final = threading.Event()
+        self._hands: Final = ThreadPoolExecutor(HANDS, "inbox")
+        self._free: Final = threading.Semaphore(HANDS)
+        self._threads: Final = [
+            threading.Thread(target=self._forever, args=(work,), name=work.__name__, daemon=True)
+            for work in (self._take, self._tell)
+        ]
+
+    def start(self) -> None:
+        """Begin to read."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Finish what was taken; what was not stays in the list."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join(WAIT_SECONDS + redis.TIMEOUT_SECONDS)
+        self._hands.shutdown()
+
+    def _forever(self, work: Any) -> None:
+        while not self._over.is_set():
+            for attempt in Retrying(wait=wait_random_exponential(multiplier=0.1, max=5), sleep=self._pause):
+                with attempt:
+                    if self._over.is_set():
+                        return
+                    with redis.blocking_client(WAIT_SECONDS) as client:
+                        while not self._over.is_set():
+                            work(client)
+
+    def _pause(self, seconds: float) -> None:
+        self._over.wait(seconds)
+
+    def _take(self, client: "Redis") -> None:
+        # A hand first: what is taken out of the list while all are full would be lost with this process.
+        self._free.acquire()
+        taken: Any = None
+        try:
+            taken = _next(client, names.NODES_INBOX)
+        finally:
+            if taken is None:
+                self._free.release()
+        if taken is not None:
+            self._hands.submit(self._act, taken)
+
+    def _act(self, raw: bytes) -> None:
+        try:
+            act(raw)
+        except Exception:
+            log.exception("inbox.failed")
+        finally:
+            self._free.release()
+
+    def _tell(self, client: "Redis") -> None:
+        if _next(client, names.QUEUE_CHANGED) is None:
+            return
+        try:
+            dispatch.announce_places()
+        except (MeatLizardError, *redis.ERRORS) as error:
+            log.warning("places.later", error=str(error))
+        self._over.wait(TELL_SECONDS)
+
+
+def _next(client: "Redis", key: str) -> bytes | None:
+    try:
+        answer: Any = client.brpop([key], timeout=WAIT_SECONDS)
+    except RedisTimeout:
+        return None
+    return answer[1] if answer else None
+
+
+def act(raw: bytes) -> None:
+    """Do what one message asks for; what is none is counted, and nothing else comes of it."""
+    try:
+        handed = Handed.parse(raw)
+        match handed.asked:
+            case Asked.FINISH:
+                finish(handed)
+            case Asked.RESTORE:
+                sweep.restore_one(handed.turn, handed.attempt, handed.node)
+            case Asked.DISPATCH:
+                dispatch.dispatch()
+    except EnvelopeError as error:
+        # Not sealed by that node for that turn, or no message at all: somebody else put it here.
+        log.warning("inbox.refused", bytes=len(raw), error=str(error))
+    except (Unavailable, *redis.ERRORS) as error:
+        log.warning("inbox.later", error=str(error))
+
+
+def finish(handed: Handed) -> None:
+    """Take in an attempt's outcome; where PostgreSQL is away it becomes a task, which waits for it."""
+    try:
+        turns.finish(handed.turn, handed.attempt, handed.node, handed.envelope)
+    except (Unavailable, *redis.ERRORS) as error:
+        log.warning("finish.later", turn=handed.turn, attempt=handed.attempt, error=str(error))
+        words = (handed.turn, handed.attempt, handed.node)
+        enqueue(names.FINISH, *words, handed.envelope, argsrepr=repr((*words, "<sealed>")))
+
+
+class InboxStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types.
+    """Keeps the inbox open for as long as the worker runs."""
+
+    requires: ClassVar = {"celery.worker.components:Pool"}
+
+    def __init__(self, parent: Any, **options: Any) -> None:
+        super().__init__(parent, **options)
+        self._inbox = Inbox()
+
+    def start(self, parent: Any) -> None:
+        """Open it."""
+        self._inbox.start()
+
+    def stop(self, parent: Any) -> None:
+        """Close it."""
+        self._inbox.stop()
+
+    terminate = stop
