@@ -36,8 +36,7 @@ from app.wire.jobs import Outcome
 from app.wire.states import Door, EventKind, Lane, Role, TurnState
 
 log = structlog.get_logger(__name__)
-UNLIMITED = 1_000_000
-"""Turns that may wait where nobody counts: load tests, and the command line of the machine itself."""
+UNLIMITED = 1_000_000  # Turns that may wait where nobody counts: load tests, the command line of the machine itself.
 LOST_REASON = "Three attempts were made and each was cut off before its end. Press Retry, or ask for the node to be looked at."
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,7 @@ class Accepted:
     title: str
     html: str
     text: str
+    begun: bool = False  # Whether a node was given the turn at once.
 
 
 def clean(words: str) -> str:
@@ -99,10 +99,10 @@ def submit(
     if not kept.kept:
         return _not_kept(kept, user, session, client_id)
     turn = str(kept.turn)
-    _wait(turn, user, session, kept.node or "", shares.of(user, kept.role), model or "")
+    begun = _wait(turn, user, session, kept.node or "", shares.of(user, kept.role), model or "")
     if kept.title:
         title = ring.open(kept.title).decode()
-    return Accepted(turn, str(kept.message), parent, title, markdown.render(words), words)
+    return Accepted(turn, str(kept.message), parent, title, markdown.render(words), words, begun)
 
 
 def _not_kept(kept: intake.Kept, user: str, session: str, client_id: str) -> Accepted:
@@ -202,13 +202,15 @@ def accepted(turn: str) -> tuple[Accepted, str]:
         return _accepted(tx, tx.get_one(Session, row.session_id), row.id, row.prompt_id), str(row.client_id)
 
 
-def _wait(turn: str, user: str, session: str, affinity: str, share: shares.Share, model: str) -> None:
+def _wait(turn: str, user: str, session: str, affinity: str, share: shares.Share, model: str) -> bool:
     """Queue a new turn and give it a node if one is free; where Redis is away the sweeper does it later."""
     try:
         lease = queue.enter(turn, user, session, 1, affinity, weight=share.weight, most=share.running, model=model)
         dispatch.dispatch(lease)
+        return lease is not None and lease.turn == turn
     except (MeatLizardError, *redis.ERRORS) as error:
         log.warning("turn.waits", turn=turn, error=str(error))
+        return False
 
 
 def stop(turn: str, user: str) -> None:

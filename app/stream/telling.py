@@ -23,20 +23,22 @@ Place = Callable[[str], tuple[int, float | None] | None]
 class Telling:
     """Yields a turn's events; `text` is the reply so far, and whole when the last event comes."""
 
-    def __init__(self, turn: str, follower: Follower, ending: Ending, reply: Reply, place: Place) -> None:
+    def __init__(self, turn: str, follower: Follower, ending: Ending, reply: Reply, place: Place, *, begun: bool = False) -> None:
+        """`begun`: it has just been given to a node, so nobody need be asked whether it waits or has ended."""
         self.text: Final = bytearray()
         self._turn: Final = turn
         self._follower: Final = follower
         self._ending: Final = ending
         self._reply: Final = reply
         self._place: Final = place
+        self._begun: Final = begun
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield the events until the turn has ended; the last one is final and has `at`, where there is a reply."""
-        if last := await self._ended():
+        if not self._begun and (last := await self._ended()):
             yield last
             return
-        if place := await asyncio.to_thread(self._place, self._turn):
+        if not self._begun and (place := await asyncio.to_thread(self._place, self._turn)):
             yield Event(EventKind.QUEUED, self._turn, 0, data={"position": place[0], "eta": place[1]})
         async for event in self._follower.follow(self._turn, Cursor(), QUIET_SECONDS):
             if event is None:

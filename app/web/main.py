@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,15 @@ HTTP_ERRORS = {
     405: BadInput("This address does not take that method."),
 }
 
+THREADS = 16
+"""As many as there are connections to PostgreSQL at most."""
+
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Hold the process's one Pub/Sub connection and its pool for as long as it serves."""
+    # Asyncio's own choice is six on two cores: what waits for a disk or a socket there would stand in line for a thread.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "web"))
     app.state.redis = redis.async_client()
     subscriber = redis.pubsub_client()
     async with Hub(subscriber).running() as hub:

@@ -179,11 +179,11 @@ class ChatSocket:
 
     async def _accept(self, accepted: Accepted, identity: str, came: float) -> None:
         await self.send(messages.accepted(accepted, identity))
-        self._watch(accepted.turn, 0, self._stamps.accepted(accepted.turn, came))
+        self._watch(accepted.turn, 0, self._stamps.accepted(accepted.turn, came), begun=accepted.begun)
         with contextlib.suppress(*redis.ERRORS):
             await self._redis.publish(names.session_channel(self._session), accepted.turn)
 
-    def _watch(self, turn: str, at: int, stamp: Stamp = unstamped) -> None:
+    def _watch(self, turn: str, at: int, stamp: Stamp = unstamped, *, begun: bool = False) -> None:
         turn = str(UUID(turn))
         if task := self._watches.get(turn):
             task.cancel()
@@ -193,7 +193,7 @@ class ChatSocket:
                 del self._watches[key]
             if not done:
                 raise Busy("Too many replies are being watched on this page. Reload it.")
-        watch = Watch(turn, self._session, at, self._hub, self._redis, self.send, stamp)
+        watch = Watch(turn, self._session, at, self._hub, self._redis, self.send, stamp, begun=begun)
         self._watches[turn] = asyncio.create_task(self._survive(watch.run))
 
     async def _listen(self) -> None:

@@ -24,13 +24,13 @@ class Watch:
     """Follows a turn from its first byte, so that blocks are whole, and sends what the page does not show yet."""
 
     def __init__(
-        self, turn: str, session: str, at: int, hub: Hub, client: Redis, send: Send, stamp: Stamp = unstamped
+        self, turn: str, session: str, at: int, hub: Hub, client: Redis, send: Send, stamp: Stamp = unstamped, *, begun: bool = False
     ) -> None:
         self._turn: Final = turn
         self._send: Final = send
         self._stamp: Final = stamp
         follower = Follower(client, hub, lambda author, of, attempt: keys.events(author, session, of, attempt))
-        self._telling: Final = Telling(turn, follower, turns.ending, turns.reply, dispatch.place)
+        self._telling: Final = Telling(turn, follower, turns.ending, turns.reply, dispatch.place, begun=begun)
         self._have = at
         """Bytes that the page shows."""
         self._blocks: Final = markdown.Blocks()
