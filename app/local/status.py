@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.local import discord, leftovers, node, settings, valkey
+from app.local import discord, keeping, leftovers, node, settings, valkey
 from app.local.errors import ServerDown
 from app.local.home import Home
 from app.local.settings import Settings
@@ -10,7 +10,7 @@ from app.local.supervision import Supervisor
 from app.wire import names
 
 #: What is said when nothing runs: the same keys, nothing in them.
-NOTHING: dict[str, Any] = {"url": None, "processes": {}, "services": None, "nodes": []}
+NOTHING: dict[str, Any] = {"url": None, "processes": {}, "services": None, "nodes": [], "keeping": None}
 
 
 def status(home: Home) -> dict[str, Any] | None:
@@ -31,6 +31,7 @@ def status(home: Home) -> dict[str, Any] | None:
         | _engines(home),
         "services": services(home, known),
         "nodes": _nodes(known),
+        "keeping": keeping.told(known),
     }
 
 
@@ -102,6 +103,9 @@ def show(found: dict[str, Any]) -> None:
     console.print(processes)
     if found["nodes"]:
         console.print(nodes_table(found["nodes"]))
+    if found["keeping"]["schedule"]:
+        console.print(keeping.table(found["keeping"]))
+        console.print("\n".join(keeping.lines(found["keeping"])))
 
 
 def nodes_table(listed: list[dict[str, Any]]) -> Any:

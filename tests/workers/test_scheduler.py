@@ -8,14 +8,18 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.schedules import crontab, schedule
+from rich.console import Console
 from sqlalchemy import update
 
 from app.core.db import transaction
 from app.core.models import Scheduled
+from app.local import keeping
 from app.services import schedule as rows
+from app.services import transcripts
 from app.wire import names
 from tests.support import tasks
 from tests.support.containers import ProcessContainer
+from tests.support.people import member
 from tests.support.servers import Servers
 from tests.support.waiting import until
 from workers.scheduler import RowScheduler, words
@@ -155,3 +159,20 @@ def test_real_beats_share_the_work_and_survive_each_other(servers: Servers, tmp_
     finally:
         for one in beats:
             one.teardown()
+
+
+def test_status_tells_it_and_what_waits(app: Celery, servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
+    beat(app)
+    who = member("ada")
+    transcripts.enqueue(who.session(), "closed")
+    found = keeping.told(servers.settings)
+    assert [(one["name"], one["every"], one["last"]) for one in found["schedule"]] == [
+        ("often", "every 5 seconds", None),
+        ("nightly", "15 3 * * * UTC", None),
+    ]
+    assert all(one["next"].endswith("Z") for one in found["schedule"])
+    assert (found["transcripts_waiting"], found["proven_backup"]) == (1, None)
+    Console(width=120).print(keeping.table(found), *keeping.lines(found))
+    shown = capsys.readouterr().out
+    assert "15 3 * * * UTC" in shown
+    assert "1 transcripts wait" in shown
