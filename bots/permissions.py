@@ -10,12 +10,9 @@ BITS: Final = {
     "manage_channels": 1 << 4,
     "view_channel": 1 << 10,
     "send_messages": 1 << 11,
-    "manage_messages": 1 << 13,
-    "embed_links": 1 << 14,
     "attach_files": 1 << 15,
     "read_message_history": 1 << 16,
     "manage_roles": 1 << 28,
-    "manage_threads": 1 << 34,
     "create_private_threads": 1 << 36,
     "send_messages_in_threads": 1 << 38,
 }
@@ -28,10 +25,8 @@ SERVER_BOT: Final = {
     "send_messages": "posts sealed messages",
     "attach_files": "a long one goes as an attachment",
     "read_message_history": "reads what was said while it was away",
-    "embed_links": "answers to commands",
-    "manage_threads": "closes the private threads of /chat",
-    "create_private_threads": "opens them",
-    "send_messages_in_threads": "answers in them",
+    "create_private_threads": "/chat opens one for whoever asks",
+    "send_messages_in_threads": "answers in it",
 }
 """The Server-Bot's, each with what for."""
 
