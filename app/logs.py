@@ -7,15 +7,18 @@ from typing import Any
 import structlog
 
 
-def configure(process: str, level: str = "INFO") -> None:
-    """Send structlog's and the standard library's records to stderr in one form, each with the process's name."""
+def configure(process: str, level: str = "INFO", form: str = "auto") -> None:
+    """Send structlog's and the standard library's records to stderr in one form, each with the process's name.
+
+    `form` is `terminal` (coloured words), `json`, or `auto`: what suits where stderr leads.
+    """
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         lambda _logger, _name, event: {"process": process, **event},
     ]
-    terminal = sys.stderr.isatty()
+    terminal = form == "terminal" or (form == "auto" and sys.stderr.isatty())
     # Plain tracebacks: the pretty ones print local variables, prompts and keys among them.
     renderer: Any = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback) if terminal else structlog.processors.JSONRenderer()
     structlog.configure(

@@ -39,7 +39,7 @@ def _discord(node: Node, client: ClientSettings | None) -> DiscordDoor | None:
 
 
 def _alone(settings: NodeSettings, client: ClientSettings) -> None:
-    logs.configure(f"node {settings.node}", settings.log_level)
+    logs.configure(f"node {settings.node}", settings.log_level, settings.log_format)
     over = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: over.set())

@@ -58,4 +58,4 @@ app.set_default()
 @setup_logging.connect
 def _logs(**_: object) -> None:
     # Connecting at all is what keeps Celery from setting up logging of its own.
-    logs.configure("worker", settings().log_level)
+    logs.configure("worker", settings().log_level, settings().log_format)

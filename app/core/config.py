@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     cors_origins: str = ""
     """Pages of other sites that may use `/v1` with a token, apart by commas; none unless said."""
     log_level: str = "INFO"
+    log_format: Literal["auto", "terminal", "json"] = "auto"
+    """How log lines look; `auto`: words in a terminal, JSON elsewhere."""
     instance: str = ""
     """Which start of a stack this process belongs to; `up` says it, and /health repeats it."""
 

@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from typing import Any, Final
 
+import structlog
 from celery.signals import task_postrun, task_prerun
 
 _LOCK: Final = threading.Lock()
@@ -15,12 +16,15 @@ _began: Final = threading.local()
 
 
 @task_prerun.connect
-def _begin(**_: Any) -> None:
+def _begin(task: Any = None, task_id: str | None = None, **_: Any) -> None:
     _began.at = time.monotonic()
+    # Whatever is said during a task says during which: threads are used again, so it is cleared at the end.
+    structlog.contextvars.bind_contextvars(task=getattr(task, "name", None), task_id=task_id)
 
 
 @task_postrun.connect
 def _end(task: Any = None, state: str | None = None, **_: Any) -> None:
+    structlog.contextvars.clear_contextvars()
     took = time.monotonic() - getattr(_began, "at", time.monotonic())
     with _LOCK:
         counted = _tasks[str(task.name), (state or "unknown").lower()]

@@ -308,6 +308,7 @@ def end(turn: str, attempt: int, outcome: Outcome) -> bool:
     queue.release(turn, attempt, row.node)
     # Also where it did not count: the try before may have been killed before it came to this.
     metrics.put("turn", figures)
+    log.info("turn.ended", turn=turn, session=session, attempt=attempt, node=row.node, lane=row.lane, state=row.state)
     if counted:
         if state is TurnState.DONE and row.node:
             estimate.remember(row.node, took)

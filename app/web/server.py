@@ -16,7 +16,7 @@ SHUTDOWN_SECONDS: Final = 3
 
 def run() -> None:
     """Serve until SIGTERM."""
-    logs.configure("web", settings().log_level)
+    logs.configure("web", settings().log_level, settings().log_format)
     Presence("web").start()
     uvicorn.run(
         "app.web.main:create",

@@ -179,6 +179,7 @@ class ChatSocket:
 
     async def _accept(self, accepted: Accepted, identity: str, came: float) -> None:
         await self.send(messages.accepted(accepted, identity))
+        log.info("turn.accepted", turn=accepted.turn)
         self._watch(accepted.turn, 0, self._stamps.accepted(accepted.turn, came), begun=accepted.begun)
         with contextlib.suppress(*redis.ERRORS):
             await self._redis.publish(names.session_channel(self._session), accepted.turn)
@@ -238,6 +239,7 @@ async def chat(socket: WebSocket, session: str) -> None:
         await asyncio.to_thread(sessions.check, session, who.id)
         async with state.doorkeeper.visit(socket, who) as ended:
             session = str(sessions.parse_id(session))
+            structlog.contextvars.bind_contextvars(session=session)
             await ChatSocket(socket, who, session, state.hub, state.redis, ended).run()
     except NotSignedIn as error:
         await socket.close(SIGN_IN_AGAIN, str(error)[:120])

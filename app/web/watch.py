@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
+import structlog
 from redis.asyncio import Redis
 
 from app.core import keys
@@ -37,6 +38,7 @@ class Watch:
 
     async def run(self) -> None:
         """Send events until the turn has ended."""
+        structlog.contextvars.bind_contextvars(turn=self._turn)
         async for event in self._telling.events():
             await (self._end(event) if event.kind.final else self._pass_on(event))
 

@@ -135,10 +135,12 @@ class Desk:
         work.add_done_callback(self._working.discard)
 
     async def _work(self, job: Job, reply: FrameReply, speaker: Speaker) -> None:
+        structlog.contextvars.bind_contextvars(turn=job.turn, attempt=job.attempt, session=job.session)
         try:
             outcome = await self._run(job, reply)
             if outcome is None:
                 return
+            log.info("job.ended", state=outcome.state, tokens=outcome.completion_tokens, ms=round(outcome.total_ms))
             reply.finish(outcome)
             async with asyncio.timeout(KEEP_SECONDS):
                 await reply.over.wait()

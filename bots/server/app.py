@@ -44,4 +44,4 @@ class DiscordStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has 
 
 @setup_logging.connect
 def _logs(**_: object) -> None:
-    logs.configure("server-bot", settings().log_level)
+    logs.configure("server-bot", settings().log_level, settings().log_format)

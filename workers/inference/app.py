@@ -83,7 +83,7 @@ def _drain(**_: object) -> None:
 
 @setup_logging.connect
 def _logs(**_: object) -> None:
-    logs.configure(f"node {settings().node}", settings().log_level)
+    logs.configure(f"node {settings().node}", settings().log_level, settings().log_format)
 
 
 @app.task(name=names.GENERATE)

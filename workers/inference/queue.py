@@ -97,6 +97,7 @@ class QueueDoor:
         except EnvelopeError as error:
             log.warning("job.refused", turn=turn, attempt=number, error=str(error))
             return
+        structlog.contextvars.bind_contextvars(turn=turn, attempt=number, session=job.session)
         verdict = await self._appender.begin(turn, number, job.leased_ms)
         if verdict not in (Verdict.GO, Verdict.STOP):
             log.info("job.dropped", turn=turn, attempt=number, why=verdict)
@@ -118,6 +119,7 @@ class QueueDoor:
         if outcome is None:
             self._writer.close(reply)
             return
+        log.info("job.ended", state=outcome.state, tokens=outcome.completion_tokens, ms=round(outcome.total_ms))
         await self._send(job, outcome)
         delivery = asyncio.create_task(self._deliver(job, reply, outcome))
         self._delivering.add(delivery)

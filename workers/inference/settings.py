@@ -3,7 +3,7 @@
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -49,6 +49,8 @@ class NodeSettings(BaseSettings):
     drain_seconds: float = Field(5, ge=0)
     """How long replies in flight may go on after SIGTERM before another node takes them over."""
     log_level: str = "INFO"
+    log_format: Literal["auto", "terminal", "json"] = "auto"
+    """How log lines look; `auto`: words in a terminal, JSON elsewhere."""
 
     @field_validator("node")
     @classmethod
