@@ -7,9 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from app.core import redis
-from app.services import dispatch, estimate, queue
+from app.services import dispatch, estimate, queue, shares
 from app.services.queue import Lease
 from app.wire import names
+from app.wire.errors import BadInput, Busy
+from app.wire.states import Door
 from tests.support import nodes
 from tests.support.people import Member
 from tests.support.servers import Servers
@@ -177,3 +179,68 @@ def test_dispatch_sends_sealed_jobs_to_the_nodes_queue(ada: Member) -> None:
     assert [message["role"] for message in job.messages] == ["system", "user"]
     assert job.messages[-1]["content"] == "MARKER"
     assert {"temperature", "top_p", "max_tokens"} <= set(job.sampling)
+
+
+def test_a_weight_of_three_is_served_three_times_as_often(servers: Servers) -> None:
+    beats(home=1)
+    for number in range(9):
+        wait(f"a{number}", "a", weight=3)
+        wait(f"b{number}", "b")
+    served = []
+    for _ in range(8):
+        lease = queue.pick()
+        assert lease is not None
+        served.append(lease.turn[0])
+        queue.release(lease.turn, lease.attempt)
+    assert Counter(served) == {"a": 6, "b": 2}
+
+
+def test_fifty_prompts_of_one_delay_anothers_by_one_turn(servers: Servers) -> None:
+    beats(home=1)
+    for number in range(50):
+        wait(f"many{number}", "many")
+    first = queue.pick()
+    assert first is not None
+    wait("one", "other")
+    queue.release(first.turn, first.attempt)
+    assert queue.waiting(1) == ["one"]
+    assert [lease.turn for lease in pick_all()] == ["one"]
+
+
+def test_who_may_run_two_at_once_lets_others_pass(servers: Servers) -> None:
+    beats(home=4)
+    for number in range(4):
+        wait(f"a{number}", "a", most=2)
+    wait("b0", "b")
+    leases = pick_all()
+    assert [lease.turn for lease in leases] == ["a0", "b0", "a1"]
+    queue.release("a0", 1)
+    assert [lease.turn for lease in pick_all()] == ["a2"]
+
+
+def test_a_model_is_waited_for_and_keeps_nobody_else_waiting(servers: Servers) -> None:
+    beats(home=2)
+    redis.client().hset(names.node_key("home"), "model", "small")
+    wait("wants", "a", model="large")
+    wait("any", "a")
+    wait("small", "b", model="small")
+    assert {lease.turn for lease in pick_all()} == {"any", "small"}
+    beats(away=1)
+    redis.client().hset(names.node_key("away"), "model", "large")
+    assert [(lease.turn, lease.node) for lease in pick_all()] == [("wants", "away")]
+
+
+def test_limits_are_changed_while_everything_runs(ada: Member, bob: Member) -> None:
+    shares.set_share("role:member", "test", Door.CLI, waiting=1, running=1)
+    shares.set_share(f"user:{bob.id}", "test", Door.CLI, waiting=2)
+    session = ada.session()
+    ada.ask(session)
+    with pytest.raises(Busy, match="1 prompts waiting already"):
+        ada.ask(session)
+    for _ in range(2):
+        bob.ask(bob.session())
+    with pytest.raises(Busy):
+        bob.ask(bob.session())
+    for scope, values in (("role:nobody", {}), ("x", {}), ("role:member", {"weight": 11}), ("role:member", {"waiting": 0})):
+        with pytest.raises(BadInput):
+            shares.set_share(scope, "test", Door.CLI, **values)
