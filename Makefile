@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python requirements/install.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test check format bench load-month faults lock clean
+.PHONY: help setup setup-dev run test check format bench bench-discord load-month faults lock clean
 
 help: ## Show this.
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -53,6 +53,9 @@ test: check ## Every test there is.
 
 bench: setup-dev ## Measure what is added over llama.cpp itself, side by side in one run.
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-discord: setup-dev ## Measure the discord lane on sandboxes: how soon words are shown, and what the mirror costs.
+	@$(BIN)/python -m tests.bench.discord_lane $(ARGS)
 
 faults: setup-dev ## Break everything for half an hour and see what comes of it: make faults ARGS="--seed 7 --minutes 30".
 	@$(BIN)/python -m tests.faults $(ARGS)
