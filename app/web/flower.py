@@ -17,8 +17,8 @@ from app.wire.errors import NotAllowed, Unavailable
 router = APIRouter(include_in_schema=False)
 
 PREFIX: Final = "flower"
-_INLINE: Final = "\n  var autorefresh = 1;\n"
-"""The only script that stands in a page of Flower's."""
+_INLINE: Final = "\nvar autorefresh = 1;\n"
+"""The only script that stands in a page of Flower's, as its server writes it."""
 CSP: Final = (
     "default-src 'none'; script-src 'self' 'sha256-"
     + base64.b64encode(hashlib.sha256(_INLINE.encode()).digest()).decode()

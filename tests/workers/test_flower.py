@@ -1,5 +1,8 @@
 """Flower: behind the platform's login, with the tasks of before its restart, and without a word of what they carry."""
 
+import base64
+import hashlib
+import re
 from pathlib import Path
 from uuid import uuid4
 
@@ -75,6 +78,10 @@ async def test_is_for_administrators_and_remembers(site: Site, servers: Servers,
             for page in (*pages, await browser.get("/flower/api/tasks")):
                 assert "marmalade" not in page.text
                 assert "'unsafe-inline'" not in page.headers["content-security-policy"].partition("style-src")[0]
+            # The one script inside a page runs: its hash is the policy's.
+            [inline] = re.findall(r'<script type="text/javascript">(.*?)</script>', pages[0].text, re.DOTALL)
+            digest = base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
+            assert f"'sha256-{digest}'" in pages[0].headers["content-security-policy"]
             assert (await browser.get("/flower/static/js/flower.js")).headers["content-type"].startswith("text/javascript")
             refused = await browser.post(f"/flower/api/task/revoke/{one['uuid']}")
             assert refused.status_code == 403
