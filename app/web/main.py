@@ -28,6 +28,7 @@ from app.web import (
     health,
     openai_chat,
     openai_models,
+    openapi,
     pages,
     people,
     privacy,
@@ -60,6 +61,7 @@ MODULES = (
     socket,
     openai_models,
     openai_chat,
+    openapi,
     tokens,
 )
 """What has routes; each router is asked in this order."""
@@ -133,7 +135,7 @@ def create() -> FastAPI:
     """Return the application."""
     app = FastAPI(title="MeatLizard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     for module in MODULES:
-        app.include_router(module.router)
+        app.include_router(module.router, responses=openapi.REFUSALS)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_exception_handler(MeatLizardError, _own_error)
     app.add_exception_handler(RequestValidationError, _bad_request)

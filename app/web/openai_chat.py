@@ -1,6 +1,7 @@
 """`/v1/chat/completions` and `/v1/completions`: a turn like any other, for programs."""
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
@@ -18,11 +19,17 @@ from app.wire.states import Door
 
 router = APIRouter(prefix="/v1", tags=["openai"], responses=REFUSALS)
 
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "The reply; with `stream`, chunks of it as server-sent events.",
+    }
+}
 HUNG_UP = 499
 """nginx's word for a client that did not wait; nobody is there to read it."""
 
 
-@router.post("/chat/completions", response_model=ChatAnswer)
+@router.post("/chat/completions", response_model=ChatAnswer, responses=STREAM)
 async def chat(given: ChatRequest, request: Request, who: Talker) -> Response:
     """Answer a conversation, whole or as server-sent events."""
     given.check()
@@ -31,7 +38,7 @@ async def chat(given: ChatRequest, request: Request, who: Talker) -> Response:
     return await _answer(given, request, turn, ChatShape(turn.turn, model))
 
 
-@router.post("/completions", response_model=CompletionAnswer)
+@router.post("/completions", response_model=CompletionAnswer, responses=STREAM)
 async def completion(given: CompletionRequest, request: Request, who: Talker) -> Response:
     """Answer a prompt; it goes to the model as one message, in the model's own chat template."""
     given.check()

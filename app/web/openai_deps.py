@@ -17,6 +17,7 @@ REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": ErrorAnswer, "description": "No token, or one that does not stand."},
     403: {"model": ErrorAnswer, "description": "The token has not the scope."},
     404: {"model": ErrorAnswer, "description": "No such model."},
+    405: {"model": ErrorAnswer, "description": "This address does not take that method."},
     413: {"model": ErrorAnswer, "description": "The request or its prompt is too long."},
     429: {"model": ErrorAnswer, "description": "A limit is reached; Retry-After says until when."},
     500: {"model": ErrorAnswer, "description": "The turn came to nothing."},

@@ -5,11 +5,11 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.core.config import settings
-from app.web import openai_errors
+from app.web import cors, openai_errors
 from app.wire.errors import BadInput, MeatLizardError, NotAllowed, TooLarge
 
 CSP: Final = (
@@ -88,9 +88,11 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        allowed = cors.allowed(scope, headers)
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 found = MutableHeaders(scope=message)
+                found.update(allowed)
                 for name, value in HEADERS.items():
                     found.setdefault(name, value)
                 if secure():
@@ -102,6 +104,9 @@ class Guard:
 
         if error:
             await refusal(error, scope)(scope, receive, send_with_headers)
+            return
+        if allowed and scope["method"] == "OPTIONS":
+            await Response(status_code=204)(scope, receive, send_with_headers)
             return
         await self._app(scope, _bounded(receive), send_with_headers)
 
