@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python requirements/install.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test check format bench bench-discord load-month faults lock clean
+.PHONY: help setup setup-dev run test check format bench bench-discord load-month faults lock clean fuzz audit-dependencies
 
 help: ## Show this.
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -62,6 +62,13 @@ faults: setup-dev ## Break everything for half an hour and see what comes of it:
 
 load-month: setup-dev ## Load a month of made-up traffic into the stack of ARGS="--home DIR" and time every page and job.
 	@$(BIN)/python -m tests.bench.load_month $(ARGS)
+fuzz: setup-dev ## A million inputs for every parser, and hundreds for every route.
+	@$(BIN)/python -m tests.fuzz.million $(ARGS)
+	@MEATLIZARD_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest --timeout=0 -q tests/fuzz/test_parsers.py
+	@MEATLIZARD_FUZZ_EXAMPLES=200 $(BIN)/python -m pytest --timeout=0 -q tests/fuzz/test_routes.py
+
+audit-dependencies: setup-dev ## Ask PyPI's advisories about every locked package; needs the internet.
+	@for file in runtime node dev; do $(BIN)/pip-audit --no-deps --disable-pip -r requirements/$$file.txt || exit 1; done
 
 lock: setup-dev ## Resolve the dependencies anew; needs uv, which it fetches into .venv.
 	@$(BIN)/python -m pip install --quiet uv

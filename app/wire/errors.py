@@ -57,8 +57,10 @@ class TooLarge(BadInput):
     code = "too_large"
     status = 413
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"The request is larger than {limit:,} bytes.")
+    message = "The request is larger than what is read."
+
+    def __init__(self, limit: int | None = None) -> None:
+        super().__init__(f"The request is larger than {limit:,} bytes." if limit else None)
 
 
 class NotAllowed(MeatLizardError):

@@ -85,6 +85,12 @@ def unseal(raw: bytes, ring_of: RingOf) -> Event:
         body = orjson.loads(ring_of(node, turn, int(attempt)).open(header["s"].encode()))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise EnvelopeForged from error
+    # A node may seal what it likes: what readers count with is held against its type here, once for all of them.
+    if not isinstance(body, dict) or not isinstance(turn, str) or type(attempt) is not int:
+        raise EnvelopeForged
     if (body.pop("t", None), body.pop("a", None), body.pop("k", None)) != (turn, attempt, kind.value):
         raise EnvelopeForged
-    return Event(kind, turn, attempt, body.pop("at", None), body.pop("text", None), body, node)
+    at, text = body.pop("at", None), body.pop("text", None)
+    if not (at is None or (type(at) is int and at >= 0)) or not isinstance(text, str | None):
+        raise EnvelopeForged
+    return Event(kind, turn, attempt, at, text, body, node)
