@@ -61,7 +61,11 @@ async def delete_archived(session: str, who: Talker) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/api/sessions/{session}/transcript")
+@router.get(
+    "/api/sessions/{session}/transcript",
+    response_class=Response,
+    responses={200: {"content": {"text/markdown": {}, "application/jsonl": {}}}},
+)
 async def take_transcript(session: str, who: Talker, format: Format = Format.MARKDOWN) -> Response:  # noqa: A002
     """Return a session's transcript as a file: `jsonl` with everything, `markdown` to be read."""
     await asyncio.to_thread(archive.check, session, who.id)

@@ -30,7 +30,7 @@ class Farewell(BaseModel):
     name: str = Field(max_length=64)
 
 
-@router.get("/export")
+@router.get("/export", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
 async def take_out(who: Owner) -> Response:
     """Return all that is kept of oneself, as a ZIP file."""
     file: IO[bytes] = await asyncio.to_thread(takeout.packed, who.id, who.name, Door.WEB)

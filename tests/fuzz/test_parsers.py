@@ -96,12 +96,12 @@ def test_a_frame_of_any_bytes_is_refused_or_sound(body: bytes) -> None:
     assert frame.kind.from_node
 
 
-SEALER = Sealer(event_ring(KEYS.from_node, SESSION), TURN, 1, "home")
+SEALER = Sealer(event_ring(KEYS.from_node, SESSION, TURN, 1), TURN, 1, "home")
 EVENT = SEALER.seal(Event(EventKind.DELTA, TURN, 1, at=0, text="Hi", node="home"))
 
 
-def ring_of(author: str) -> Ring:
-    return event_ring(NodeKeys.of(MASTER, author).from_node, SESSION)
+def ring_of(author: str, turn: str, attempt: int) -> Ring:
+    return event_ring(NodeKeys.of(MASTER, author).from_node, SESSION, turn, attempt)
 
 
 @LONG

@@ -31,7 +31,11 @@ from tests.support.website import Site
 
 EXAMPLES = int(os.environ.get("MEATLIZARD_FUZZ_EXAMPLES", "5"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-LEAVES = {("POST", "/api/logout"): "it would end the login that all else is tried with"}
+LEAVES = {
+    ("POST", "/api/logout"): "it would end the login that all else is tried with",
+    ("DELETE", "/api/me"): "it would end the account that all else is tried with",
+    ("DELETE", "/api/account/logins"): "as logging out",
+}
 QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 
