@@ -144,6 +144,7 @@ _MISSING: Final = text(
       extract(epoch from t.finished_at - t.leased_at)::float * 1000 total_ms,
       t.prompt_tokens, t.completion_tokens, t.tokens_per_second
     from turns t left join metrics m on m.turn_id = t.id and m.attempt = t.attempt and m.at = t.finished_at
+      and m.at between :since and :until
     where t.finished_at between :since and :until and m.turn_id is null
     order by t.finished_at limit :most
     """

@@ -10,7 +10,7 @@ from app.core.db import transaction
 from app.services import usage
 from app.services.buckets import BOUNDS, quantile
 
-SPANS: Final = {1: ("m", 5), 24: ("m", 15), 168: ("h", 120), 720: ("h", 480)}
+SPANS: Final = {1: ("m", 5), 24: ("m", 15), 168: ("h", 120), 720: ("d", 1440)}
 """For so many hours: the sums that are read, and the minutes of one point of a plot."""
 
 _SUMS: Final = ", ".join(
@@ -34,31 +34,34 @@ def of(hours: int) -> dict[str, Any]:
     moments = [since + timedelta(minutes=minutes) * count for count in range(hours * 60 // minutes + 1)]
     place = {"span": letter, "since": since, "width": f"{minutes} minutes"}
     with transaction() as tx:
-        rows = tx.execute(_query("date_bin(cast(:width as interval), at, :since)"), place).all()
-        nodes = tx.execute(_query("node"), place).all()
-        models = tx.execute(_query("model"), place).all()
-        total = tx.execute(_query("'all'"), place).all()
+        tx.execute(text("set local work_mem = '64MB'"))  # Else the groupings are sorted on disk.
+        sums: dict[int, list[Any]] = {set_: [] for set_ in (_MOMENTS, _NODES, _MODELS, _ALL)}
+        for set_, moment, node, model, *figures in tx.execute(_QUERY, place):
+            sums[set_].append((moment or node or model, *figures))
         samples = tx.execute(_SAMPLES, place).all()
-    by_moment = {row[0]: _facts(row) for row in rows}
+    by_moment = {row[0]: _facts(row) for row in sums[_MOMENTS]}
     empty = _facts((None, *[0] * (7 + 2 * (len(BOUNDS) + 1))))
     return {
         "hours": hours,
         "minutes": minutes,
         "moments": [moment.isoformat() for moment in moments],
-        "total": _facts(total[0]) if total else empty,
+        "total": _facts(sums[_ALL][0]) if sums[_ALL] else empty,
         "series": [by_moment.get(moment, empty) for moment in moments],
-        "nodes": [{"name": row[0] or "none", **_facts(row)} for row in nodes],
-        "models": [{"name": row[0] or "none", **_facts(row)} for row in models],
+        "nodes": [{"name": row[0] or "none", **_facts(row)} for row in sums[_NODES]],
+        "models": [{"name": row[0] or "none", **_facts(row)} for row in sums[_MODELS]],
         "people": [asdict(one) for one in usage.most(hours, 10)],
         "samples": _lines(samples, moments),
     }
 
 
-def _query(by: str) -> Any:
-    return text(
-        f"select {by} as what, {_WHAT}, {_SUMS} from metric_rollups where span = :span and at >= :since "  # noqa: S608 - our own words
-        "group by what order by 2 desc limit 1000"
-    )
+_MOMENTS, _NODES, _MODELS, _ALL = 0b011, 0b101, 0b110, 0b111
+"""PostgreSQL's GROUPING: a bit for each of moment, node and model that a row is not about."""
+# All four groupings in one reading of the sums: each has some sixty columns, and reading is what takes the time.
+_QUERY: Final = text(
+    f"select grouping(moment, node, model), moment, node, model, {_WHAT}, {_SUMS} from (select *, "  # noqa: S608 - our own words
+    "date_bin(cast(:width as interval), at, :since) moment from metric_rollups where span = :span and at >= :since) sums "
+    "group by grouping sets ((moment), (node), (model), ()) order by 5 desc nulls last"
+)
 
 
 _SAMPLES: Final = text(
