@@ -8,7 +8,7 @@ NAMED = re.compile(r"`(tests/[\w/]+\.py)(?:::(test_\w+))?`")
 
 def test_each_test_that_is_named_exists(repository: Path) -> None:
     found = NAMED.findall((repository / "docs" / "security.md").read_text())
-    assert len(found) > 45, "the table is read another way now"
+    assert len(found) > 50, "the table is read another way now"
     for path, name in found:
         text = (repository / path).read_text()
         assert not name or re.search(rf"^(async )?def {name}\(", text, re.M), f"{path}::{name}"
