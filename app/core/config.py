@@ -60,6 +60,19 @@ class Settings(BaseSettings):
     """Addresses of the proxies before the web process, comma-separated: their word on where a request came from counts."""
     sign_up: Literal["invite", "open", "off"] = "invite"
     """Who may make an account by themselves."""
+    discord_client_id: str = ""
+    """Of the application in Discord; with its secret, people can sign in with Discord."""
+    discord_client_secret: SecretStr = SecretStr("")
+    discord_sign_in: Literal["guild", "anyone"] = "guild"
+    """Who may sign in with Discord: members of the guild, or everybody there."""
+    oidc_issuer: str = ""
+    """Address of an OpenID Connect provider; with the two below, people can sign in with it."""
+    oidc_client_id: str = ""
+    oidc_client_secret: SecretStr = SecretStr("")
+    oidc_name: str = "single sign-on"
+    """What the provider is called on the page."""
+    oidc_people: Literal["linked", "anyone"] = "linked"
+    """Whom the provider lets in: those who linked their account or bring an invitation, or whoever it knows."""
     flower_port: int = 5555
     flower_url: str = ""
     """Where the page reaches Flower, when that runs on another machine or in a container of its own."""

@@ -80,18 +80,29 @@ def claim(code: str, discord_id: int, name: str) -> Person:
         user = tx.get(User, user_id) if user_id else None
         if user is None or user.disabled_at is not None:
             raise BadInput("This code is not good: it was used, is over ten minutes old, or has a slip in it. Get a new one.")
-        if tx.scalar(select(DiscordLink).where(DiscordLink.user_id == user.id)):
-            raise BadInput("That account is linked to somebody in Discord already: unlink that first.")
-        before = tx.get(DiscordLink, discord_id, with_for_update=True)
-        if before is not None and not before.own:
-            raise BadInput("You are linked to an account already: /unlink that first.")
-        if before is not None:
-            _merge(tx, before, user.id)
-        tx.add(DiscordLink(discord_id=discord_id, user_id=user.id, name=_shown(name)))
-        audit.record(tx, user.name, Door.DISCORD, "link", user.name, discord_id=discord_id, merged=before is not None)
+        _attach(tx, user, discord_id, name, Door.DISCORD)
         person = Person(str(user.id), user.name, user.role)
     _show_channels(person.id, discord_id, sees=True)
     return person
+
+
+def attach(user_id: str, discord_id: int, name: str, door: Door) -> None:
+    """Link an account with somebody in Discord who has proved there who they are; raise BadInput where it cannot be."""
+    with transaction() as tx:
+        _attach(tx, tx.get_one(User, UUID(user_id)), discord_id, name, door)
+    _show_channels(user_id, discord_id, sees=True)
+
+
+def _attach(tx: Transaction, user: User, discord_id: int, name: str, door: Door) -> None:
+    if tx.scalar(select(DiscordLink).where(DiscordLink.user_id == user.id)):
+        raise BadInput("That account is linked to somebody in Discord already: unlink that first.")
+    before = tx.get(DiscordLink, discord_id, with_for_update=True)
+    if before is not None and not before.own:
+        raise BadInput("You are linked to an account already: /unlink that first.")
+    if before is not None:
+        _merge(tx, before, user.id)
+    tx.add(DiscordLink(discord_id=discord_id, user_id=user.id, name=_shown(name)))
+    audit.record(tx, user.name, door, "link", user.name, discord_id=discord_id, merged=before is not None)
 
 
 def _merge(tx: Transaction, before: DiscordLink, new: UUID) -> None:
@@ -204,3 +215,10 @@ def _shown(name: str) -> str:
 def _show_channels(user_id: str, discord_id: int, *, sees: bool) -> None:
     if settings().discord_owner_sees:
         ask_relay(names.SHOW_CHANNELS, user_id, discord_id, sees)
+
+
+def own(discord_id: int) -> bool:
+    """Say whether somebody in Discord uses an account that was made for them there."""
+    with transaction() as tx:
+        found = tx.get(DiscordLink, discord_id)
+        return found is not None and found.own

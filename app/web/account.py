@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from app.core.config import settings
-from app.services import accounts, erasure, logins
+from app.services import accounts, erasure, identities, logins, providers
 from app.services.person import Person
 from app.services.rights import Right
 from app.web import panels
@@ -20,10 +20,12 @@ router = APIRouter(include_in_schema=False)
 async def account_page(request: Request, who: Annotated[Person, needs(Right.OWN_ACCOUNT)]) -> Response:
     """Show one's account."""
     found = await asyncio.to_thread(logins.listed, who.id)
+    linked = [] if who.guest else await asyncio.to_thread(identities.listed, who)
     context: dict[str, Any] = {
         "logins": found,
         "protected": not who.guest and await asyncio.to_thread(accounts.has_password, who),
         "sign_up": settings().sign_up,
+        "more": {"linked": {one.provider: one.name for one in linked}, "offered": providers.offered()},
         "backup_days": erasure.remembered_days(),
     }
     return panels.show(request, who, "account.html", **context)

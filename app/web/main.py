@@ -34,6 +34,7 @@ from app.web import (
     privacy,
     prometheus,
     sessions,
+    sign_in,
     socket,
     tokens,
 )
@@ -55,6 +56,7 @@ MODULES = (
     privacy,
     flower,
     sessions,
+    sign_in,
     health,
     admin,
     prometheus,

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
 from app.core.config import settings
+from app.services import providers
 from app.services.person import VISITOR
 from app.web.deps import clear_cookie, may_be_guest, person
 from app.wire.errors import NotSignedIn
@@ -74,5 +75,5 @@ async def join_page(request: Request) -> Response:
 
 
 def _form(request: Request, template: str) -> Response:
-    context = {"user": None, "version": VERSION, "sign_up": settings().sign_up}
+    context = {"user": None, "version": VERSION, "sign_up": settings().sign_up, "providers": providers.offered()}
     return templates.TemplateResponse(request, template, context)

@@ -29,6 +29,8 @@ PUBLIC = {
     ("GET", "/login"): "the sign-in form",
     ("POST", "/api/login"): "signing in",
     ("POST", "/api/logout"): "ends whatever login there is",
+    ("POST", "/api/sign-in/{provider}"): "where one signs in elsewhere",
+    ("GET", "/sign-in/{provider}/callback"): "the way back from there; its state is the proof",
     ("GET", "/join"): "the sign-up form",
     ("POST", "/api/join"): "signing up, by invitation or where it is open",
     ("POST", "/api/invitations/look"): "what an invitation is for; its code is the proof",

@@ -1,6 +1,7 @@
 /** The sign-up form: reads the invitation from behind the # of the address, says what it is for, makes the account. */
 
 import { $ } from "./browser.js";
+import { offer } from "./providers.js";
 import { Refused, request } from "./server.js";
 
 const form = $("join");
@@ -34,6 +35,7 @@ async function begin() {
     return say("One comes here by invitation. Ask whoever runs this platform for a link.");
   }
   form.hidden = false;
+  $("others")?.removeAttribute("hidden");
   $("name").focus();
 }
 
@@ -56,4 +58,8 @@ form.onsubmit = async (event) => {
   }
 };
 
+offer(
+  () => ({ invitation: code || null }),
+  (error) => ($("join-error").textContent = words(error)),
+);
 begin();

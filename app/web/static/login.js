@@ -1,6 +1,7 @@
 /** The sign-in form: says at the field what is wrong, and goes on to where the user wanted to be. */
 
 import { $ } from "./browser.js";
+import { offer } from "./providers.js";
 import { request } from "./server.js";
 
 const form = $("login");
@@ -18,6 +19,13 @@ function complain(field, message) {
   return !message;
 }
 
+function refuse(error) {
+  const offline = "The server cannot be reached. Check the connection and try again.";
+  $("login-error").textContent = error instanceof TypeError ? offline : error.message;
+}
+
+offer(() => ({ next: destination() }), refuse);
+
 form.onsubmit = async (event) => {
   event.preventDefault();
   const [name, password] = [$("name"), $("password")];
@@ -31,8 +39,7 @@ form.onsubmit = async (event) => {
     await request("POST", "/api/login", { name: name.value.trim(), password: password.value });
     location.replace(destination());
   } catch (error) {
-    const offline = "The server cannot be reached. Check the connection and try again.";
-    $("login-error").textContent = error instanceof TypeError ? offline : error.message;
+    refuse(error);
     password.focus();
     password.select();
   } finally {

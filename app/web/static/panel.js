@@ -67,6 +67,7 @@ async function send(sender, body, complain) {
 
 function follow(sender, answer) {
   const { done, show, then = show ? "stay" : "reload" } = sender.dataset;
+  if (answer?.url) return location.assign(answer.url);
   if (show) reveal($(show), answer.secret);
   if (sender.matches("form")) sender.reset();
   if (then === "stay") return done && toast(done);
@@ -94,7 +95,7 @@ addEventListener("submit", (event) => {
 
 addEventListener("click", (event) => {
   const button = event.target.closest("button[data-send]");
-  if (button) send(button, undefined, (line) => line && toast(line, true));
+  if (button) send(button, button.dataset.body && JSON.parse(button.dataset.body), (line) => line && toast(line, true));
 });
 
 /** Times in the reader's own zone and words. */
