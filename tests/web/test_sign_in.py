@@ -104,7 +104,7 @@ async def test_a_role_of_the_guild_is_taken_and_lost(
     site: Site, discord: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = discord.world.store.member(discord.guild, int(member(discord, "ada")))
-    role = next(iter(discord.world.store.guilds[discord.guild].roles))
+    role = discord.world.store.guild_roles(discord.guild)[-1].id
     use(monkeypatch, discord_roles=f"{role}=admin")
     for held, expected in (([role], "admin"), ([], "member")):
         ada.roles[:] = held
@@ -118,7 +118,7 @@ async def test_a_role_of_the_guild_is_taken_and_lost(
 async def test_who_does_not_get_in(site: Site, discord: Sandbox, way: str) -> None:
     who = member(discord, "ada")
     if way == "stranger":
-        discord.world.store.guilds[discord.guild].members.pop(int(who), None)
+        discord.world.store.remove_member(discord.world.store.member(discord.guild, int(who)))
     if way == "shut":
         person = links.enter(int(who), "ada", [])
         with transaction() as tx:
