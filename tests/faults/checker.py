@@ -157,7 +157,8 @@ def _left_in_redis(stage: Stage, rows: dict[str, Kept]) -> Iterator[str]:
     with stage.redis as client:
         if left := client.zcard("ml:leases"):
             yield f"{left} leases are left"
-        for kind, pattern in (("slots are taken", "ml:leased:*"), ("users wait", "ml:queue:*")):
+        # The ring, the set of those who wait, and each user's list; empty ones are no keys.
+        for kind, pattern in (("slots are taken", "ml:leased:*"), ("users wait", "ml:queue:[uwr]*")):
             if left := [key.decode() for key in client.scan_iter(pattern)]:
                 yield f"{kind}: {', '.join(left)}"
         if channels := [name.decode() for name in client.pubsub_channels("ml:events:*")]:
