@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app.commands import audit, backup, keys, node, token, trace, transcript, user
+from app.commands import audit, backup, keys, limit, node, token, trace, transcript, user
 from app.commands.home import Home
 from app.local.errors import LocalError
 from app.wire.errors import MeatLizardError
@@ -21,6 +21,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
+app.add_typer(limit.app, name="limit")
 app.add_typer(transcript.app, name="transcript")
 app.add_typer(backup.app, name="backup")
 app.command()(trace.trace)

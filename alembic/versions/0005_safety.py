@@ -28,6 +28,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_key_rotations")),
     )
     op.create_table(
+        "limits",
+        sa.Column("scope", sa.String(64), nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("value", sa.BigInteger()),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("scope", "kind", name=op.f("pk_limits")),
+    )
+    op.create_table(
         "erasures",
         sa.Column("user_id", sa.Uuid(), nullable=False),
         sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
@@ -37,4 +45,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("erasures")
+    op.drop_table("limits")
     op.drop_table("key_rotations")

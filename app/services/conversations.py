@@ -14,7 +14,7 @@ from app.core.broker import ask_relay
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn, new_id, now
-from app.services import turns
+from app.services import intake
 from app.wire import names
 from app.wire.errors import BadInput
 from app.wire.states import Door, Role
@@ -48,7 +48,7 @@ def begin(user: str, history: Sequence[Said]) -> tuple[str, str | None]:
     rows: list[Message] = []
     for one in history:
         if one.text.strip():
-            words = turns.clean(one.text)
+            words = intake.clean(one.text)
             above = rows[-1].id if rows else None
             body = ring.seal(words.encode())
             rows.append(Message(id=new_id(), session_id=session.id, parent_id=above, role=one.role.value, body=body))

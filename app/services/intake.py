@@ -8,9 +8,10 @@ from uuid import UUID
 import orjson
 from sqlalchemy import text
 
+from app.core.config import settings
 from app.core.db import single
 from app.core.models import new_id, now
-from app.wire.errors import BadInput
+from app.wire.errors import BadInput, PromptTooLong
 
 # The message is written from the turn's row: where the same prompt came in on another socket a moment before, the turn
 # is not made, and then neither is the message. Whoever stands twice in `known` was answered before.
@@ -82,6 +83,16 @@ class Kept:
     placed: bool
     queued: int
     kept: bool
+
+
+def clean(words: str) -> str:
+    """Return a prompt as it can be kept: without NUL and lone surrogates; raise BadInput where nothing is left."""
+    words = words.replace("\0", "").encode("utf-8", "replace").decode()
+    if not words.strip():
+        raise BadInput("The prompt is empty. Write something first.")
+    if len(words) > settings().prompt_limit:
+        raise PromptTooLong(len(words), settings().prompt_limit)
+    return words
 
 
 def keep(prompt: Prompt) -> Kept:

@@ -19,6 +19,8 @@ class Person:
     unlimited: bool = False
     login: str = ""
     """The login they hold; empty where they came with a token."""
+    token: str = ""
+    """The id of the token they came with; empty where they came with a login."""
     scopes: frozenset[str] | None = None
     """What the token they came with opens; None where they came with a login."""
 

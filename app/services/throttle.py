@@ -46,14 +46,14 @@ def forgive(name: str) -> None:
 def _items(name: str, address: str) -> list[tuple[RateLimitItem, str]]:
     items: list[tuple[RateLimitItem, str]] = []
     if address:
-        items.append((BY_ADDRESS, f"address:{_network(address)}"))
+        items.append((BY_ADDRESS, f"address:{network(address)}"))
     if name:
         # Names are what people type, at times their password: Redis gets to see neither.
         items.append((BY_NAME, "name:" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:32]))
     return items
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """Return what one customer of a provider has: an IPv4 address, or a whole /64 of IPv6."""
     try:
         parsed = ipaddress.ip_address(address)

@@ -114,7 +114,7 @@ def holder(token: str) -> Person:
         if kept.used_at is None or now() - kept.used_at > timedelta(seconds=USED_SECONDS):
             kept.used_at = now()
     scopes = frozenset(kept.scopes.split())
-    return Person(str(user.id), user.name, user.role, unlimited=kept.unlimited, scopes=scopes)
+    return Person(str(user.id), user.name, user.role, unlimited=kept.unlimited, token=str(kept.id), scopes=scopes)
 
 
 def listed(user: str | None = None) -> list[Shown]:

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session as Transaction
 
 from app.core import clock, keys, redis
 from app.core.broker import ask_relay
-from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn, User, new_id, now
 from app.services import (
@@ -20,6 +19,7 @@ from app.services import (
     estimate,
     events,
     intake,
+    limits,
     markdown,
     metrics,
     nodes,
@@ -31,12 +31,13 @@ from app.services import (
     wishes,
 )
 from app.wire import hops, names
-from app.wire.errors import BadInput, Busy, EnvelopeForged, MeatLizardError, NotFound, PromptTooLong
+from app.wire.errors import BadInput, Busy, EnvelopeForged, MeatLizardError, NotFound
 from app.wire.jobs import Outcome
 from app.wire.states import Door, EventKind, Lane, Role, TurnState
 
 log = structlog.get_logger(__name__)
-UNLIMITED = 1_000_000  # Turns that may wait where nobody counts: load tests, the command line of the machine itself.
+UNLIMITED = 1_000_000
+"""Turns that may wait where nobody counts: load tests, the command line of the machine itself."""
 LOST_REASON = "Three attempts were made and each was cut off before its end. Press Retry, or ask for the node to be looked at."
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,6 @@ class Accepted:
     html: str
     text: str
     begun: bool = False  # Whether a node was given the turn at once.
-
-
-def clean(words: str) -> str:
-    """Return a prompt as it can be kept: without NUL and lone surrogates; raise BadInput where nothing is left."""
-    words = words.replace("\0", "").encode("utf-8", "replace").decode()
-    if not words.strip():
-        raise BadInput("The prompt is empty. Write something first.")
-    if len(words) > settings().prompt_limit:
-        raise PromptTooLong(len(words), settings().prompt_limit)
-    return words
 
 
 def submit(
@@ -78,7 +69,7 @@ def submit(
 
     With a `model`, only a node that has it answers. Who is not `limited` may have any number of turns waiting.
     """
-    words, ring = clean(words), keys.rest(session)
+    words, ring = intake.clean(words), keys.rest(session)
     if model is not None:
         nodes.must_have(model)
     title = sessions.shortened(words)
@@ -300,7 +291,7 @@ def end(turn: str, attempt: int, outcome: Outcome) -> bool:
                 state = TurnState.CANCELLED
             _write(tx, row, state, outcome)
         facts = _ending(tx, row)
-        session, figures = str(row.session_id), tally.of(row, outcome)
+        session, user, figures = str(row.session_id), str(row.user_id), tally.of(row, outcome)
         took = ((row.finished_at or now()) - (row.leased_at or now())).total_seconds() * 1000
         state = TurnState(row.state)
     # From here on everything may be done twice: a worker killed in between is followed by another one's try.
@@ -310,6 +301,7 @@ def end(turn: str, attempt: int, outcome: Outcome) -> bool:
     metrics.put("turn", figures)
     log.info("turn.ended", turn=turn, session=session, attempt=attempt, node=row.node, lane=row.lane, state=row.state)
     if counted:
+        limits.count_tokens(user, outcome.prompt_tokens + outcome.completion_tokens)
         if state is TurnState.DONE and row.node:
             estimate.remember(row.node, took)
         # What programs ask has no channel in Discord: a guild has room for 500, and they keep their own record.

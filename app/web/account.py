@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
 from app.core.config import settings
-from app.services import accounts, erasure, identities, logins, providers
+from app.services import accounts, erasure, identities, limits, logins, providers
 from app.services.person import Person
 from app.services.rights import Right
 from app.web import panels
@@ -26,6 +26,7 @@ async def account_page(request: Request, who: Annotated[Person, needs(Right.OWN_
         "protected": not who.guest and await asyncio.to_thread(accounts.has_password, who),
         "sign_up": settings().sign_up,
         "more": {"linked": {one.provider: one.name for one in linked}, "offered": providers.offered()},
+        "limits": await asyncio.to_thread(limits.left, who.id),
         "backup_days": erasure.remembered_days(),
     }
     return panels.show(request, who, "account.html", **context)

@@ -7,9 +7,11 @@ from uuid import uuid4
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.services import conversations, turns
+from app.services import asking, conversations, intake
 from app.services.accounts import Person
 from app.web import openai_models
+from app.web.deps import address
+from app.web.limits import rate_headers
 from app.web.openai_answers import ChatAnswer, ChatShape, CompletionAnswer, Shape, TextShape
 from app.web.openai_deps import REFUSALS, Talker
 from app.web.openai_requests import ChatRequest, CompletionRequest
@@ -35,7 +37,7 @@ async def chat(given: ChatRequest, request: Request, who: Talker) -> Response:
     given.check()
     model = await openai_models.asked_for(given.model)
     turn = await _begin(given, request, who)
-    return await _answer(given, request, turn, ChatShape(turn.turn, model))
+    return await _answer(given, request, who, turn, ChatShape(turn.turn, model))
 
 
 @router.post("/completions", response_model=CompletionAnswer, responses=STREAM)
@@ -44,30 +46,33 @@ async def completion(given: CompletionRequest, request: Request, who: Talker) ->
     given.check()
     model = await openai_models.asked_for(given.model)
     turn = await _begin(given, request, who)
-    return await _answer(given, request, turn, TextShape(turn.turn, model))
+    return await _answer(given, request, who, turn, TextShape(turn.turn, model))
 
 
 async def _begin(given: ChatRequest | CompletionRequest, request: Request, who: Person) -> ApiTurn:
     history, prompt = given.conversation()
-    turns.clean(prompt)  # Refused before anything is kept.
+    intake.clean(prompt)  # Refused before anything is kept.
     session, parent = await asyncio.to_thread(conversations.begin, who.id, history)
     accepted = await asyncio.to_thread(
-        turns.submit, who.id, session, str(uuid4()), prompt, parent, Door.API, given.sampling(), limited=not who.unlimited
+        asking.submit, who, session, str(uuid4()), prompt, parent, Door.API, given.sampling(), address(request)
     )
     state = request.app.state
     return ApiTurn(accepted.turn, session, who.id, state.hub, state.redis)
 
 
-async def _answer(given: ChatRequest | CompletionRequest, request: Request, turn: ApiTurn, shape: Shape) -> Response:
+async def _answer(
+    given: ChatRequest | CompletionRequest, request: Request, who: Person, turn: ApiTurn, shape: Shape
+) -> Response:
+    headers = {} if who.unlimited else await asyncio.to_thread(rate_headers, who.id)
     if given.stream:
-        return EventStream(turn, shape, with_usage=given.with_usage)
+        return EventStream(turn, shape, with_usage=given.with_usage, headers=headers)
     writing = asyncio.create_task(turn.whole())
     leaving = asyncio.create_task(gone(request.receive))
     try:
         await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not writing.done():
             return Response(status_code=HUNG_UP)
-        return JSONResponse(shape.whole(*writing.result()))
+        return JSONResponse(shape.whole(*writing.result()), headers=headers)
     finally:
         for task in (writing, leaving):
             task.cancel()

@@ -39,8 +39,8 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, turn: ApiTurn, shape: Shape, *, with_usage: bool) -> None:
-        super().__init__()
+    def __init__(self, turn: ApiTurn, shape: Shape, *, with_usage: bool, headers: dict[str, str] | None = None) -> None:
+        super().__init__(headers=headers)
         del self.headers["content-length"]
         # nginx would keep the chunks together otherwise.
         self.headers["x-accel-buffering"] = "no"

@@ -70,6 +70,7 @@ PANELS: Final = (
     Panel("/backups", "Backups and schedule", Right.BACKUP),
     Panel("/admin", "Overview", Right.SEE_METRICS),
     Panel("/admin/metrics", "Metrics", Right.SEE_METRICS),
+    Panel("/admin/limits", "Limits", Right.SET_LIMITS),
     Panel("/admin/audit", "Audit", Right.SEE_AUDIT),
     Panel("/tokens", "Tokens", Right.MANAGE_TOKENS, "You"),
     Panel("/people", "People", Right.MANAGE_PEOPLE),

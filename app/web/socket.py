@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,13 +17,13 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
 from app.core import clock, redis
-from app.services import sessions, turns
+from app.services import asking, limits, sessions, turns
 from app.services.accounts import Person
 from app.services.rights import Right
 from app.services.turns import Accepted
 from app.stream.hub import LOST, Hub
 from app.web import messages
-from app.web.deps import person
+from app.web.deps import address, person
 from app.web.stamps import Stamp, Stamps, unstamped
 from app.web.watch import Watch
 from app.wire import names
@@ -55,6 +55,7 @@ class ChatSocket:
     ) -> None:
         self._socket: Final = socket
         self._who = who
+        self._address: Final = address(socket)
         self._welcomed = time.monotonic()
         self._session: Final = session
         self._hub: Final = hub
@@ -148,16 +149,18 @@ class ChatSocket:
             self._welcomed = time.monotonic()
 
     async def _answer(self, given: messages.Message, came: float) -> None:
-        user, session, limited = self._who.id, self._session, not self._who.unlimited
+        user, session = self._who.id, self._session
         match given:
             case messages.Prompt():
                 sampling = given.sampling.model_dump(exclude_none=True)
                 accepted = await asyncio.to_thread(
-                    turns.submit, user, session, given.id, given.text, given.parent, Door.WEB, sampling, limited=limited
+                    asking.submit, self._who, session, given.id, given.text, given.parent, Door.WEB, sampling, self._address
                 )
                 await self._accept(accepted, given.id, came)
             case messages.Retry():
-                accepted = await asyncio.to_thread(turns.retry, user, session, given.id, given.turn, Door.WEB, limited=limited)
+                accepted = await asyncio.to_thread(
+                    asking.retry, self._who, session, given.id, given.turn, Door.WEB, self._address
+                )
                 await self._accept(accepted, given.id, came)
             case messages.Resume():
                 await self._survive(functools.partial(self._resume, given))
@@ -227,6 +230,25 @@ class ChatSocket:
             self._cut.set()
 
 
+@contextlib.asynccontextmanager
+async def _counted(who: Person, place: str) -> AsyncIterator[None]:
+    """Count an open page for as long as it is; raise Busy where somebody has too many."""
+    page = await asyncio.to_thread(limits.open_page, who, place)
+
+    async def stay() -> None:
+        while True:
+            await asyncio.sleep(limits.SOCKET_SECONDS / 3)
+            with contextlib.suppress(Busy, Unavailable):
+                await asyncio.to_thread(limits.open_page, who, place, page)
+
+    staying = asyncio.create_task(stay())
+    try:
+        yield
+    finally:
+        staying.cancel()
+        await asyncio.to_thread(limits.close_page, who, place, page)
+
+
 @router.websocket("/ws/sessions/{session}")
 async def chat(socket: WebSocket, session: str) -> None:
     """Open the socket of a session for its owner."""
@@ -240,7 +262,8 @@ async def chat(socket: WebSocket, session: str) -> None:
         async with state.doorkeeper.visit(socket, who) as ended:
             session = str(sessions.parse_id(session))
             structlog.contextvars.bind_contextvars(session=session)
-            await ChatSocket(socket, who, session, state.hub, state.redis, ended).run()
+            async with _counted(who, address(socket)):
+                await ChatSocket(socket, who, session, state.hub, state.redis, ended).run()
     except NotSignedIn as error:
         await socket.close(SIGN_IN_AGAIN, str(error)[:120])
     except NotFound as error:

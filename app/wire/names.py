@@ -133,6 +133,8 @@ QUEUE_CHANGED: Final = "ml:queue:changed"
 
 LOGINS: Final = "ml:logins"
 """Pub/Sub channel that tells every web process whose logins or tokens ended, or `*` for everybody's."""
+LIMITS: Final = "ml:limits"
+"""Prefix of the counters of prompts."""
 TRIES: Final = "ml:tries"
 """What the keys begin with that count tries to sign in."""
 SIGN_IN_SECONDS: Final = 600
@@ -217,3 +219,13 @@ def discord_answer(turn: str) -> str:
 def audited(reason: str, author: int, channel: int) -> str:
     """Return the mark that keeps a flood of refused messages from flooding the audit trail."""
     return f"ml:relay:audited:{reason}:{author}:{channel}"
+
+
+def open_pages(whose: str) -> str:
+    """Return the sorted set of the chat pages that somebody, or an address, has open."""
+    return f"ml:pages:{whose}"
+
+
+def tokens_used(user: str, day: str) -> str:
+    """Return the counter of what a user's turns took on a day."""
+    return f"ml:used:{user}:{day}"

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import Erasure, Session, Turn, User
-from app.services import accounts, archive, erasure, takeout, transcripts, turns
+from app.services import accounts, archive, erasure, logins, takeout, tokens, transcripts, turns
 from app.wire.errors import NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door, TurnState
 from tests.support import nodes
@@ -72,9 +72,9 @@ def test_a_deleted_person_is_gone_everywhere(servers: Servers, ada: Member, bob:
     [job] = nodes.jobs()
     erasure.begin(ada.id, "ada", Door.WEB)
     with pytest.raises(NotSignedIn):
-        accounts.by_token(ada.token)
+        tokens.holder(ada.token)
     with pytest.raises(NotSignedIn):
-        accounts.by_login(ada.login)
+        logins.person(ada.login)
     assert erasure.waiting() == [ada.id]
     erasure.erase(ada.id)
     assert erasure.waiting() == []

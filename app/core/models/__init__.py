@@ -5,6 +5,7 @@ from app.core.models.chat import Message, Session, Turn
 from app.core.models.discord import DiscordAnswer, DiscordChat, DiscordLink, DiscordTree, LinkCode
 from app.core.models.figures import Metric, MetricRollup, RollupMark, Sample, SampleRollup, UsageRollup
 from app.core.models.keeping import Backup, Scheduled, Transcript
+from app.core.models.limits import Limit
 from app.core.models.nodes import Channel, Node
 from app.core.models.people import ApiToken, Identity, Invitation, Login, User
 from app.core.models.safety import Erasure, KeyRotation
@@ -25,6 +26,7 @@ __all__ = (
     "Identity",
     "Invitation",
     "KeyRotation",
+    "Limit",
     "LinkCode",
     "Login",
     "Message",

@@ -11,7 +11,7 @@ import structlog
 from redis.asyncio import Redis
 
 from app.core import redis
-from app.services import answers, chats, links, overview, sessions, turns
+from app.services import answers, asking, chats, links, overview, sessions, turns
 from app.services.accounts import Person
 from app.services.answers import Answer
 from app.services.rights import Right, may
@@ -122,7 +122,7 @@ class People:
         tip = await asyncio.to_thread(_tip, session, person.id)
         await asyncio.to_thread(answers.begin, identity, channel, message, quoted=quoted)
         accepted = await asyncio.to_thread(
-            turns.submit, person.id, session, identity, prompt, tip, Door.DISCORD
+            asking.submit, person, session, identity, prompt, tip, Door.DISCORD
         )
         return accepted, await self._kept(identity, channel, message, session, accepted, quoted=quoted)
 
@@ -136,7 +136,7 @@ class People:
             asked = turn if turn is not None else await asyncio.to_thread(_last, channel, interaction.user.id, person.id)
             session = await asyncio.to_thread(turns.session_of, asked, person.id)
             await asyncio.to_thread(answers.begin, identity, channel, message)
-            accepted = await asyncio.to_thread(turns.retry, person.id, session, identity, asked, Door.DISCORD)
+            accepted = await asyncio.to_thread(asking.retry, person, session, identity, asked, Door.DISCORD)
             answer = await self._kept(identity, channel, message, session, accepted)
         except (MeatLizardError, *redis.ERRORS) as error:
             await asyncio.to_thread(answers.over, identity)

@@ -1,0 +1,43 @@
+"""`meatlizard limit`: how much people may use."""
+
+from typing import Annotated
+
+import typer
+
+from app.commands.home import Home
+
+app = typer.Typer(help="How much people may use.", no_args_is_help=True)
+
+
+@app.command("list")
+def limit_list(home: Home = None) -> None:
+    """Show the limits."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from app.services import limits
+
+    shown = Table("whose", "prompts a minute", "tokens a day", "pages at once")
+    for _, name, held, changed in limits.table():
+        words = ["none" if held[kind] is None else f"{held[kind]:,}" for kind in limits.Kind]
+        shown.add_row(name, *(f"{word} (set)" if kind in changed else word for kind, word in zip(limits.Kind, words, strict=True)))
+    Console().print(shown)
+
+
+@app.command("set")
+def limit_set(
+    scope: Annotated[str, typer.Argument(help="A role, a user's name, token:ID or address.")],
+    kind: Annotated[str, typer.Argument(help="prompts (a minute), tokens (a day) or sockets (pages at once).")],
+    value: Annotated[str, typer.Argument(help="A number, none or default.")],
+    home: Home = None,
+) -> None:
+    """Change a limit; it holds within two seconds."""
+    from app.services import limits
+    from app.wire.errors import BadInput
+    from app.wire.states import Door
+
+    if value not in ("none", "default") and not value.isdigit():
+        raise BadInput(f"{value!r} is no limit: give a number, none or default.")
+    wanted = None if value == "none" else value if value == "default" else int(value)
+    limits.set_limit(scope, kind, wanted, "cli", Door.CLI)
+    typer.echo("The limit is changed.")

@@ -1,0 +1,31 @@
+"""Taking in a prompt at any door: counted against the limits of whoever asks, then kept as a turn."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from app.services import intake, limits, turns
+from app.services.person import Person
+from app.services.turns import Accepted
+from app.wire.states import Door
+
+
+def submit(
+    who: Person,
+    session: str,
+    client_id: str,
+    words: str,
+    parent: str | None,
+    door: Door,
+    sampling: Mapping[str, Any] | None = None,
+    address: str = "",
+) -> Accepted:
+    """Keep a prompt and let its turn wait; raise TooOften where a limit of theirs is reached."""
+    words = intake.clean(words)
+    limits.admit(who, address)
+    return turns.submit(who.id, session, client_id, words, parent, door, sampling, limited=not who.unlimited)
+
+
+def retry(who: Person, session: str, client_id: str, turn: str, door: Door, address: str = "") -> Accepted:
+    """Answer the prompt of an earlier turn once more; that counts as a prompt."""
+    limits.admit(who, address)
+    return turns.retry(who.id, session, client_id, turn, door, limited=not who.unlimited)

@@ -1,0 +1,171 @@
+"""Limits: exact over processes, told with their end, changed live, and nobody is kept out where Redis is away."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from app.core import redis
+from app.services import asking, limits, logins, tokens
+from app.services.limits import Kind
+from app.services.person import Person
+from app.wire.errors import BadInput, Busy, NotFound, TooOften
+from app.wire.states import Door
+from tests.support import nodes
+from tests.support.people import Member
+from tests.support.servers import Servers
+
+
+def set_limit(scope: str, kind: Kind, value: Any) -> None:
+    limits.set_limit(scope, kind, value, "test", Door.CLI)
+
+
+def who(member: Member) -> Person:
+    return logins.person(member.login)
+
+
+def left(member: Member, kind: Kind) -> limits.Left:
+    return next(one for one in limits.left(member.id) if one.kind == kind)
+
+
+def test_prompts_are_counted_and_the_end_is_told(ada: Member, bob: Member) -> None:
+    set_limit("member", Kind.PROMPTS, 3)
+    for _ in range(3):
+        limits.admit(who(ada))
+    with pytest.raises(TooOften, match=r"3 prompts a minute. Try again in \d+ seconds") as refused:
+        limits.admit(who(ada))
+    assert 0 < (refused.value.retry_seconds or 0) <= 60
+    limits.admit(who(bob))
+    assert (left(ada, Kind.PROMPTS).left, left(ada, Kind.PROMPTS).of) == (0, 3)
+    assert left(bob, Kind.PROMPTS).left == 2
+
+
+def test_the_count_is_exact_however_many_ask_at_once(ada: Member) -> None:
+    set_limit("ada", Kind.PROMPTS, 25)
+
+    def ask(_: int) -> bool:
+        try:
+            limits.admit(who(ada))
+        except TooOften:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(ask, range(60))) == 25
+
+
+def test_ones_own_limit_goes_before_the_roles_and_can_be_given_back(ada: Member) -> None:
+    set_limit("role:member", Kind.PROMPTS, 0)
+    set_limit("user:ada", Kind.PROMPTS, 1)
+    limits.admit(who(ada))
+    set_limit("ada", Kind.PROMPTS, None)
+    for _ in range(5):
+        limits.admit(who(ada))
+    set_limit("ada", Kind.PROMPTS, "default")
+    with pytest.raises(TooOften):
+        limits.admit(who(ada))
+    set_limit("member", Kind.PROMPTS, "default")
+    assert left(ada, Kind.PROMPTS).of == limits.DEFAULTS["role:member"][Kind.PROMPTS]
+
+
+def test_a_tokens_own_limit(ada: Member) -> None:
+    program = tokens.holder(ada.token)
+    set_limit(f"token:{program.token}", Kind.PROMPTS, 1)
+    limits.admit(program)
+    with pytest.raises(TooOften, match="token"):
+        limits.admit(program)
+    limits.admit(who(ada))
+    limits.admit(replace(program, unlimited=True))
+
+
+def test_an_address_is_counted_over_all_its_people_and_the_machine_itself_is_not(ada: Member, bob: Member) -> None:
+    set_limit("address", Kind.PROMPTS, 2)
+    limits.admit(who(ada), "203.0.113.7")
+    limits.admit(who(bob), "203.0.113.7")
+    with pytest.raises(TooOften, match="address"):
+        limits.admit(who(bob), "203.0.113.7")
+    limits.admit(who(bob), "203.0.113.8")
+    for _ in range(5):
+        limits.admit(who(ada), "127.0.0.1")
+    # One customer has a whole /64 of IPv6.
+    limits.admit(who(ada), "2001:db8::1")
+    limits.admit(who(ada), "2001:db8::2")
+    with pytest.raises(TooOften):
+        limits.admit(who(ada), "2001:db8::ffff")
+
+
+def test_tokens_of_a_day_are_counted_when_turns_end_and_again_from_the_rows(ada: Member) -> None:
+    nodes.ready()
+    set_limit("ada", Kind.TOKENS, 100)
+    session = ada.session()
+    for _ in range(2):
+        asking.submit(who(ada), session, str(uuid4()), "Why?", None, Door.WEB)
+        [job] = nodes.jobs()
+        nodes.finish(job, prompt_tokens=40, completion_tokens=20)
+    assert left(ada, Kind.TOKENS).left == 0
+    for _ in range(2):
+        with pytest.raises(TooOften, match="tokens of today"):
+            asking.submit(who(ada), session, str(uuid4()), "Why?", None, Door.WEB)
+        redis.client().flushall()
+    set_limit("ada", Kind.TOKENS, 121)
+    assert left(ada, Kind.TOKENS).left == 1
+    asking.submit(who(ada), session, str(uuid4()), "Why?", None, Door.WEB)
+
+
+def test_pages_open_at_once(ada: Member, bob: Member) -> None:
+    set_limit("member", Kind.SOCKETS, 2)
+    pages = [limits.open_page(who(ada)) for _ in range(2)]
+    with pytest.raises(Busy, match="Close one"):
+        limits.open_page(who(ada))
+    assert limits.open_page(who(ada), page=pages[0]) == pages[0], "one that is counted stays"
+    limits.open_page(who(bob))
+    limits.close_page(who(ada), "", pages[0])
+    assert left(ada, Kind.SOCKETS).left == 1
+    limits.open_page(who(ada))
+
+
+def test_a_page_of_a_process_that_was_killed_is_forgotten(ada: Member) -> None:
+    set_limit("member", Kind.SOCKETS, 1)
+    limits.open_page(who(ada))
+    key = f"ml:pages:user:{ada.id}"
+    [(page, score)] = redis.client().zrange(key, 0, -1, withscores=True)
+    redis.client().zadd(key, {page: score - limits.SOCKET_SECONDS - 1})
+    limits.open_page(who(ada))
+
+
+def test_nobody_is_kept_out_where_redis_is_away(ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    person = who(ada)
+    set_limit("member", Kind.PROMPTS, 0)
+
+    def away(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(limits, "_limiter", away)
+    limits.admit(person)
+
+
+@pytest.mark.parametrize(
+    ("scope", "kind", "value", "error"),
+    [
+        ("nobody", "prompts", 1, NotFound),
+        ("token:7", "prompts", 1, NotFound),
+        ("user:", "prompts", 1, NotFound),
+        ("member", "wishes", 1, BadInput),
+        ("member", "prompts", -1, BadInput),
+        ("member", "prompts", "many", BadInput),
+        ("member", "prompts", 10**30, BadInput),
+    ],
+)
+def test_a_limit_that_cannot_be_is_refused(servers: Servers, scope: str, kind: str, value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        limits.set_limit(scope, kind, value, "test", Door.CLI)
+
+
+def test_the_table_shows_what_was_changed(ada: Member) -> None:
+    set_limit("ada", Kind.TOKENS, 7)
+    rows = {name: (held, changed) for _, name, held, changed in limits.table()}
+    assert rows["ada"][0][Kind.TOKENS] == 7
+    assert rows["ada"][1] == {Kind.TOKENS}
+    assert rows["member"][1] == frozenset()
