@@ -124,8 +124,8 @@ OTHERS: list[tuple[str, str, Any]] = [
 
 
 def test_each_route_with_an_id_is_tried_on_others() -> None:
-    # A provider is a place, nothing that could be somebody else's.
-    with_ids = {(method, path) for method, path in http_routes() if "{" in path.replace("{provider}", "")}
+    # A provider is a place and a path one of Flower's pages: nothing that could be somebody else's.
+    with_ids = {(method, path) for method, path in http_routes() if "{" in re.sub(r"{provider}|{path:path}", "", path)}
     # The last is for administrators, so that there is nobody it is another's for.
     nobodys = {("GET", "/s/{session}"), ("GET", "/v1/models/{model:path}"), ("DELETE", "/api/invitations/{invitation}")}
     assert with_ids - nobodys == {(method, path) for method, path, _ in OTHERS}
