@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import re
+import socket
 import tempfile
 import time
 from collections import Counter
@@ -109,10 +110,17 @@ async def stack(home: Path, llama: str, *words: str, **settings: str) -> AsyncIt
     """A stack of its own for as long as the block runs."""
     made = Stack.of(home, llama_url=llama, **settings)
     try:
-        await asyncio.to_thread(made.up, *words)
+        await asyncio.to_thread(made.up, "--port", str(_free_port()), *words)
         yield made
     finally:
         await asyncio.to_thread(made.down)
+
+
+def _free_port() -> int:
+    """A port of its own: others on this machine may be about to take the usual one."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 async def _talk(one: Stack, llama: TimedLlama, minutes: float) -> tuple[list[float], int, int]:
@@ -195,12 +203,12 @@ async def _first(url: str, token: str) -> float:
     async with httpx.AsyncClient(base_url=url, headers=headers) as client:
         session = (await client.post("/api/sessions", json={})).raise_for_status().json()["id"]
     address = f"{url.replace('http', 'ws', 1)}/ws/sessions/{session}"
-    async with connect(address, additional_headers=headers, max_size=None, compression=None) as socket:
+    async with connect(address, additional_headers=headers, max_size=None, compression=None) as line:
         prompt = {"type": "prompt", "id": str(uuid4()), "text": "Why?", "parent": None, "sampling": {"max_tokens": 8}}
         began = time.monotonic()
-        await socket.send(json.dumps(prompt))
+        await line.send(json.dumps(prompt))
         first = 0.0
-        async for frame in socket:
+        async for frame in line:
             event = json.loads(frame)["event"]
             if event == "delta" and not first:
                 first = (time.monotonic() - began) * 1000

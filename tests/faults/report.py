@@ -29,7 +29,7 @@ HOW: Final = """\
 
 | kind | what is done |
 |---|---|
-| killed, ended, stopped | SIGKILL; SIGTERM (to PostgreSQL the SIGINT with which it is stopped in earnest: its SIGTERM waits for every client to leave); SIGSTOP, and SIGCONT seconds later |
+| killed, ended, stopped | SIGKILL; SIGTERM, and SIGKILL 20 s later as a supervisor would (to PostgreSQL the SIGINT with which it is stopped in earnest: its SIGTERM waits for every client to leave); SIGSTOP, and SIGCONT seconds later |
 | wire cut, slow, lossy | a TCP proxy before each server, and one for each node: connections reset and refused; 500 ms more each way; every fifth piece late by what sending it again would take, some connections broken |
 | wire half-open, deaf | what is sent is swallowed and nobody is told, for the connections there are, or for new ones too |
 | emptied, restarted without its data | FLUSHALL, and the same with SIGKILL |
