@@ -3,7 +3,7 @@
 import inspect
 
 from app.wire import errors
-from app.wire.errors import MeatLizardError, PromptTooLong
+from app.wire.errors import MeatLizardError, PromptTooLong, TooOften
 
 ALL = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, MeatLizardError)]
 
@@ -15,7 +15,8 @@ def test_codes_are_unique_and_statuses_are_errors() -> None:
 
 
 def test_messages_are_one_line_each() -> None:
-    said = [str(one()) for one in ALL if one is not PromptTooLong] + [str(PromptTooLong(40_000, 32_000))]
+    said = [str(one()) for one in ALL if one not in (PromptTooLong, TooOften)]
+    said += [str(TooOften("Too many tries", 30)), str(PromptTooLong(40_000, 32_000))]
     assert all(line.strip() and "\n" not in line and line.endswith(".") for line in said)
     assert "32,000" in said[-1]
 
