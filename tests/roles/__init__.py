@@ -1,0 +1,1 @@
+"""Who may do what: docs/roles.md held against every way in."""
