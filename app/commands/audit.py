@@ -16,14 +16,21 @@ def audit_verify(
     """Check that no record was changed, removed or put elsewhere."""
     import json
 
-    from app.services import trail
+    from app.core import objects
+    from app.services import backup_store, trail
     from app.wire.errors import MeatLizardError
 
-    found = trail.verified()
+    try:
+        heads = backup_store.audit_heads() if objects.configured() else {}
+    except MeatLizardError as error:
+        typer.echo(f"The backups' word of the trail could not be read: {error}", err=True)
+        heads = {}
+    found = trail.verified(heads)
     if as_json:
-        typer.echo(json.dumps({"sound": found.sound, "records": found.records, "broken": found.broken, "head": found.head}))
+        typer.echo(json.dumps({"sound": found.sound, "records": found.records, "broken": found.broken, "head": found.head, "backups": len(heads)}))
     elif found.sound:
         typer.echo(f"All {found.records} records are sound. The last one's hash is {found.head}.")
+        typer.echo(f"{len(heads)} heads that backups noted are all in it.")
     if not found.sound:
         raise MeatLizardError(
             f"Record {found.broken} of the trail was changed, removed or put elsewhere. The {found.records} before it are "

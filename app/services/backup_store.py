@@ -122,6 +122,16 @@ def chosen(wanted: str) -> str:
     raise NotFound(f"There is no backup {wanted!r} in the object store. There are: {named}.")
 
 
+def audit_heads() -> dict[int, str]:
+    """Return the newest record's number and hash of each backup: they lie where who changes the trail does not reach."""
+    heads = {}
+    for backup in whole():
+        number, noted = manifest(backup).audit
+        if number:
+            heads[int(number)] = str(noted)
+    return heads
+
+
 @contextmanager
 def dump(backup: str) -> Iterator[Any]:
     """Give the sealed dump to read from."""

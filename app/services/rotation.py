@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 from app.core import keyfile, keys, redis
 from app.core.broker import ask_relay, enqueue
 from app.core.db import transaction
-from app.core.models import KeyRotation, Node, Turn, now
-from app.services import audit, reseal
+from app.core.models import Backup, KeyRotation, Node, Turn, now
+from app.services import audit, reseal, reseal_objects
 from app.wire import names
 from app.wire.envelope import NodeKeys, Ring
 from app.wire.states import Door, TurnState
@@ -71,7 +71,7 @@ def begin_by_hand(actor: str, door: Door) -> None:
         if tx.scalar(select(KeyRotation).where(KeyRotation.finished_at.is_(None)).with_for_update()):
             return
         mark = _marks(keys.master())[0]
-        tx.add(KeyRotation(mark=mark, phase="reseal", used_at=now(), total=reseal.count(tx)))
+        tx.add(KeyRotation(mark=mark, phase="reseal", used_at=now(), total=_count(tx)))
         audit.record(tx, actor, door, "keys.reseal", mark)
 
 
@@ -90,11 +90,11 @@ def advance(*, push_on: bool = False) -> Progress:
             case "learn" if push_on or not here:
                 keyfile.write(_led_by(keys.master(), row.mark))
                 row.phase, row.used_at = "reseal", now()
-                row.place, row.done, row.changed, row.total = {}, 0, 0, reseal.count(tx)
+                row.place, row.done, row.changed, row.total = {}, 0, 0, _count(tx)
             case "settle":
                 waiting = _begun_before(tx, row.used_at or now())
                 if not waiting:
-                    row.phase, row.place, row.done, row.total = "check", {}, 0, reseal.count(tx)
+                    row.phase, row.place, row.done, row.total = "check", {}, 0, _count(tx)
             case "check" if row.place.get("over") and not lagging:
                 _forget_streams()
                 if keyfile.ours():
@@ -118,13 +118,28 @@ def work() -> bool:
             row = tx.scalar(query.with_for_update(skip_locked=True))
             if row is None or row.place.get("over"):
                 return False
-            place, seen, changed = reseal.step(tx, row.place)
+            place, seen, changed = _step(tx, row.place)
             row.done, row.changed = row.done + seen, row.changed + changed
             row.place = place or {"over": True}
             if place is None:
                 row.phase = "settle" if row.phase == "reseal" else row.phase
                 return False
     return True
+
+
+def _step(tx: Any, place: dict[str, Any]) -> tuple[dict[str, Any] | None, int, int]:
+    """Seal a batch of rows anew, or one object after all rows are; return where to go on, how many were seen and changed."""
+    if "object" not in place:
+        following, seen, changed = reseal.step(tx, place)
+        return following or {"object": ""}, seen, changed
+    name = reseal_objects.after(place["object"])
+    if name is None:
+        return None, 0, 0
+    return {"object": name}, 1, int(reseal_objects.reseal(name))
+
+
+def _count(tx: Any) -> int:
+    return reseal.count(tx) + len(reseal_objects.names())
 
 
 def remind() -> None:
@@ -152,9 +167,12 @@ def _lagging(tx: Any) -> dict[str, bool]:
 
 
 def _begun_before(tx: Any, moment: datetime) -> int:
-    """Count the turns of before a moment that have not ended: what lies of them in Redis is sealed with the old key."""
+    """Count the turns and backups of before a moment that have not ended: something of them is sealed with the old key."""
     unfinished = Turn.state.in_([TurnState.QUEUED.value, TurnState.RUNNING.value])
-    return tx.scalar(select(func.count()).select_from(Turn).where(unfinished, Turn.created_at < moment)) or 0
+    turns = tx.scalar(select(func.count()).select_from(Turn).where(unfinished, Turn.created_at < moment)) or 0
+    # A backup that was begun with the old key goes on with it to its end.
+    begun = select(func.count()).select_from(Backup).where(Backup.state == "running", Backup.asked_at < moment)
+    return turns + (tx.scalar(begun) or 0)
 
 
 def _forget_streams() -> None:

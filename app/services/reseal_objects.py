@@ -1,0 +1,98 @@
+"""Sealing anew, with the newest master key, what the object store keeps: transcripts and backups, one after the other."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from app.core import keys, objects
+from app.services import backup_store, transcripts
+from app.wire import chunks
+from app.wire.envelope import Ring
+from app.wire.errors import EnvelopeForged, NotFound
+
+BACKUP: Final = backup_store.PREFIX
+
+
+def names() -> list[str]:
+    """Return what there is to look at: each transcript's key, and each backup's folder; empty where there is no store."""
+    if not objects.configured():
+        return []
+    return [one.key for one in objects.listed(transcripts.PREFIX)] + [BACKUP + one for one in backup_store.whole()]
+
+
+def after(name: str) -> str | None:
+    """Return what comes after `name`, "" for the first; None where nothing does."""
+    return next((one for one in sorted(names()) if one > name), None)
+
+
+def reseal(name: str) -> bool:
+    """Seal one of them anew; say whether that was needed. Cut off and done again, it comes to the same."""
+    try:
+        if name.startswith(BACKUP):
+            return _backup(name.removeprefix(BACKUP))
+        return _object(name, f"transcript/{name.split('/')[1]}")
+    except NotFound:
+        return False  # Removed meanwhile: too old, or deleted by its owner.
+
+
+def _backup(backup: str) -> bool:
+    key, name = backup_store.dump_key(backup), backup_store.dump_name(backup)
+    changed = _object(key, name)
+    # The manifest names the sealed dump's hash: where this was cut off between the two, it is put right here.
+    size, sha256 = _measured(key)
+    manifest = backup_store.manifest(backup)
+    proof = backup_store.proof(backup)
+    old = not _opens(f"{BACKUP}{backup}/manifest.sealed", f"backup/{backup}/manifest")
+    if old or (manifest.size, manifest.sha256) != (size, sha256):
+        backup_store.keep(replace(manifest, size=size, sha256=sha256))
+        changed = True
+    if proof is not None and not _opens(f"{BACKUP}{backup}/proof.sealed", f"backup/{backup}/proof"):
+        backup_store.keep_proof(backup, proof)
+        changed = True
+    return changed
+
+
+def _object(key: str, name: str) -> bool:
+    if _opens(key, name):
+        return False
+    with _file() as path:
+        with objects.reading(key) as body, path.open("wb") as out:
+            for piece in chunks.seal(chunks.unseal(body, keys.archive(), name), keys.archive(), name):
+                out.write(piece)
+        objects.upload(key, path)
+    return True
+
+
+def _opens(key: str, name: str) -> bool:
+    """Say whether the newest key opens an object; its first chunk tells."""
+    newest = Ring(keys.archive().keys[:1])
+    try:
+        with objects.reading(key) as body:
+            next(chunks.unseal(body, newest, name))
+    except EnvelopeForged:
+        return False
+    return True
+
+
+def _measured(key: str) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    with objects.reading(key) as body:
+        while piece := body.read(chunks.CHUNK_BYTES):
+            digest.update(piece)
+            size += len(piece)
+    return size, digest.hexdigest()
+
+
+@contextmanager
+def _file() -> Iterator[Path]:
+    number, path = tempfile.mkstemp(prefix="reseal-")
+    os.close(number)
+    try:
+        yield Path(path)
+    finally:
+        Path(path).unlink(missing_ok=True)
