@@ -64,16 +64,16 @@ class Panel:
 
 PANELS: Final = (
     Panel("/account", "Account", Right.OWN_ACCOUNT, "You"),
-    Panel("/discord", "Discord", Right.LINK, "You"),
     Panel("/archive", "Archive", Right.CHAT, "You"),
-    Panel("/flower", "Tasks (Flower)", Right.SEE_TASKS),
-    Panel("/backups", "Backups and schedule", Right.BACKUP),
+    Panel("/discord", "Discord", Right.LINK, "You"),
+    Panel("/tokens", "Tokens", Right.MANAGE_TOKENS, "You"),
     Panel("/admin", "Overview", Right.SEE_METRICS),
     Panel("/admin/metrics", "Metrics", Right.SEE_METRICS),
+    Panel("/people", "People", Right.MANAGE_PEOPLE),
     Panel("/admin/limits", "Limits", Right.SET_LIMITS),
     Panel("/admin/audit", "Audit", Right.SEE_AUDIT),
-    Panel("/tokens", "Tokens", Right.MANAGE_TOKENS, "You"),
-    Panel("/people", "People", Right.MANAGE_PEOPLE),
+    Panel("/backups", "Backups and schedule", Right.BACKUP),
+    Panel("/flower", "Tasks (Flower)", Right.SEE_TASKS),
 )
 """In the order in which the list shows them."""
 
