@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from app.commands import audit, backup, keys, limit, node, token, trace, transcript, user
+from app.commands import audit, backup, keys, lasting, limit, node, token, trace, transcript, user
 from app.commands.home import Home
 from app.local.errors import LocalError
 from app.wire.errors import MeatLizardError
@@ -31,6 +31,7 @@ app.add_typer(node.app, name="node")
 @app.command()
 def web(home: Home = None) -> None:
     """Serve the pages, the API and the chat socket."""
+    lasting.spare()
     from app.web import server
 
     server.run()
@@ -39,6 +40,7 @@ def web(home: Home = None) -> None:
 @app.command()
 def worker(home: Home = None) -> None:
     """Finish turns, dispatch, sweep, keep figures, transcripts and backups."""
+    lasting.spare()
     from app.local import scratch
     from workers import processes, storage
 
@@ -50,9 +52,10 @@ def worker(home: Home = None) -> None:
 @app.command()
 def beat(home: Home = None) -> None:
     """Run the schedule."""
-    from workers import processes
+    lasting.spare()
+    from workers import beat as process
 
-    processes.beat()
+    process.run()
 
 
 @app.command()
@@ -68,6 +71,7 @@ def migrate(home: Home = None) -> None:
 @app.command("server-bot")
 def server_bot(home: Home = None) -> None:
     """Hold the connection to Discord: prompts out, replies in."""
+    lasting.spare()
     from bots.server import process
 
     process.run()
@@ -76,9 +80,10 @@ def server_bot(home: Home = None) -> None:
 @app.command()
 def flower(home: Home = None) -> None:
     """Show the tasks in the browser, behind a password."""
-    from workers import processes
+    lasting.spare()
+    from workers import monitor
 
-    processes.flower()
+    monitor.run()
 
 
 @app.command()

@@ -8,9 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from app.core.config import settings
 from app.wire.errors import NotFound, Unavailable
 
@@ -41,6 +38,7 @@ def client() -> Any:
     """Return this process's client; connects at the first use."""
     # Loaded here: 25 MB that a process which never comes near the store need not carry.
     import boto3
+    from botocore.config import Config
 
     return boto3.client(
         "s3",
@@ -62,6 +60,9 @@ def client() -> Any:
 
 @contextmanager
 def _asking(what: str) -> Iterator[None]:
+    # Loaded here, as above.
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
         yield
     except ClientError as error:

@@ -3,9 +3,8 @@
 import base64
 import hashlib
 from functools import cache
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-import httpx
 from fastapi import APIRouter, Request, Response
 
 from app.core.config import settings
@@ -33,7 +32,10 @@ TIMEOUT_SECONDS: Final = 20
 
 
 @cache
-def _client() -> httpx.AsyncClient:
+def _client() -> Any:
+    # Loaded here: few ever look at Flower.
+    import httpx
+
     base = settings().flower_url or f"http://127.0.0.1:{settings().flower_port}"
     login = (settings().flower_user, settings().flower_password.get_secret_value())
     return httpx.AsyncClient(base_url=base, auth=login, timeout=TIMEOUT_SECONDS, trust_env=False)
@@ -46,6 +48,9 @@ async def flower(request: Request, who: Annotated[Person, needs(Right.SEE_TASKS)
     # Its table of tasks is asked for by POST, since the address would be too long.
     if request.method == "POST" and path != "tasks/datatable":
         raise NotAllowed("Flower is for looking here. What is done to the platform is done on its own pages and commands.")
+    # Loaded here, as above.
+    import httpx
+
     headers = {name: value for name in ASKED if (value := request.headers.get(name))}
     try:
         answer = await _client().request(

@@ -37,9 +37,23 @@ def _back(request: Request, provider: str) -> str:
     return f"{base}/sign-in/{provider}/callback"
 
 
+def _go(*where: Any) -> tuple[str, str]:
+    # Loaded here: OAuth and all that signs, 12 MB, for those who sign in elsewhere.
+    from app.services import handshake
+
+    return handshake.begin(*where)
+
+
+def _come(*what: str) -> providers.Arrival:
+    # Loaded here, as above.
+    from app.services import handshake
+
+    return handshake.finish(*what)
+
+
 async def _leave(request: Request, response: Response, provider: str, wish: Wish, link: str | None) -> dict[str, Any]:
     back = _back(request, provider)
-    url, browser = await asyncio.to_thread(providers.begin, provider, back, wish.next, wish.invitation, link)
+    url, browser = await asyncio.to_thread(_go, provider, back, wish.next, wish.invitation, link)
     # Lax, unlike the login's own cookie: it has to come along when the other place sends the browser back.
     response.set_cookie(
         _cookie(), browser, max_age=names.SIGN_IN_SECONDS, path="/", httponly=True, samesite="lax", secure=secure()
@@ -74,7 +88,7 @@ async def callback(provider: str, request: Request, state: str = "", code: str =
     if error or not code:
         raise BadInput("You did not sign in there. Begin again whenever you like.")
     browser = request.cookies.get(_cookie(), "")
-    came = await asyncio.to_thread(providers.finish, provider, _back(request, provider), state, browser, code)
+    came = await asyncio.to_thread(_come, provider, _back(request, provider), state, browser, code)
     token = await asyncio.to_thread(identities.sign_in, came, agent(request), address(request))
     if token and (before := request.cookies.get(deps.cookie_name())):
         with contextlib.suppress(NotSignedIn):

@@ -16,7 +16,7 @@ from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import User
-from app.services import invitations, links, providers
+from app.services import handshake, invitations, links, providers
 from app.wire.errors import BadInput
 from app.wire.states import Door
 from bots.sandbox.clock import Clock
@@ -214,7 +214,7 @@ def test_only_a_proof_that_holds_is_believed(oidc: str, monkeypatch: pytest.Monk
     if kind.startswith("sound"):
         key, alg = (RSA, "RS256") if kind == "sound RSA" else (EC, "ES256")
         token = _signed(_claims(oidc, "n-1"), key, alg, key)
-        assert providers._oidc({"id_token": token}, places, purpose).subject == "4711"
+        assert handshake._oidc({"id_token": token}, places, purpose).subject == "4711"
         return
     with pytest.raises(BadInput):
-        providers._oidc({"id_token": FORGERIES[kind](oidc, "n-1")}, places, purpose)
+        handshake._oidc({"id_token": FORGERIES[kind](oidc, "n-1")}, places, purpose)

@@ -1,0 +1,54 @@
+"""What each process loads to wait for work: what it does not need then is memory that the model does not have."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = "app.local.scratch workers.processes workers.storage workers.turns workers.metrics workers.upkeep"
+NODE = "app.node workers.inference.process"
+
+NOBODY = {"matplotlib", "numpy", "PIL", "boto3", "botocore", "alembic", "mako", "rich", "IPython", "authlib", "joserfc", "httpx"}
+"""Plots, the object store, migrations, colours, and signing in elsewhere are loaded where they are used."""
+NO_PAGE = {"fastapi", "starlette", "uvicorn", "jinja2"}
+NO_SERVICE = {"app.services", "markdown_it", "nh3", "pygments", "limits", "argon2"}
+NO_BOT = {"discord", "aiohttp"}
+LEFT_OUT = {
+    "web": ("app.web.server app.web.main", NOBODY | NO_BOT | {"workers", "prometheus_client", "flower"}),
+    "worker": (WORKER, NOBODY | NO_PAGE | NO_BOT | {"prometheus_client", "flower"}),
+    "beat": ("workers.beat workers.scheduler", NOBODY | NO_PAGE | NO_BOT | (NO_SERVICE - {"app.services"}) | {"workers.inbox"}),
+    "flower": (
+        "workers.monitor",
+        # Its pages colour what they show.
+        NOBODY | NO_PAGE | NO_BOT | (NO_SERVICE - {"pygments"}) | {"sqlalchemy", "psycopg2", "celery.bin.celery"},
+    ),
+    "server-bot": ("bots.server.process bots.server.tasks", NOBODY | NO_PAGE | {"workers", "prometheus_client", "flower"}),
+    "node": (NODE, NOBODY | NO_PAGE | NO_SERVICE | {"sqlalchemy", "psycopg2", "app.core"}),
+    "sandbox": ("bots.sandbox.server", NOBODY | NO_PAGE | NO_SERVICE | {"sqlalchemy", "psycopg2", "celery", "redis", "discord"}),
+}
+"""By process: what its verb imports, and what must not come along."""
+FIRST = "import sys; from app import cli; from app.commands import lasting; lasting.spare()"
+
+
+@pytest.mark.parametrize("process", LEFT_OUT)
+def test_a_process_loads_no_more_than_it_needs(process: str, tmp_path: Path) -> None:
+    modules, left_out = LEFT_OUT[process]
+    program = f"{FIRST}; import {', '.join(modules.split())}; print(*(name for name, module in sys.modules.items() if module))"
+    given = {
+        "HOME": str(tmp_path),
+        "DATABASE_URL": "postgresql+psycopg2://nobody@127.0.0.1:1/none",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "KEYS": Fernet.generate_key().decode(),
+    }
+    environment = os.environ | {f"MEATLIZARD_{name}": value for name, value in given.items()}
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    loaded = set(ran.stdout.split())
+    assert {"app.cli", *modules.split()} <= loaded
+    assert left_out & loaded == set()
