@@ -12,18 +12,8 @@ from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import sessionmaker
 
 from app.core.config import settings
+from app.core.plain import CONNECT_ARGS, away
 from app.wire.errors import Unavailable
-
-CONNECT_ARGS = {
-    "connect_timeout": 3,
-    # A server that went away without a word is noticed after about 15 s instead of the kernel's two hours.
-    "keepalives_idle": 5,
-    "keepalives_interval": 3,
-    "keepalives_count": 3,
-    "options": "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000",
-    "application_name": "meatlizard",
-}
-"""libpq's parameters: seconds, and milliseconds inside `options`."""
 
 
 @cache
@@ -51,18 +41,11 @@ def transaction() -> Iterator[Transaction]:
         with _factory().begin() as tx:
             yield tx
     except (OperationalError, PoolTimeout) as error:
-        raise _away(error) from error
+        raise away(error) from error
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise _away(error) from error
+            raise away(error) from error
         raise
-
-
-def _away(error: Exception) -> Unavailable:
-    # A restore shuts the database meanwhile (app.services.restore), and PostgreSQL says so in these words.
-    if "not currently accepting connections" in str(error):
-        return Unavailable("The platform is being restored from a backup. Try again in a few minutes.")
-    return Unavailable()
 
 
 @cache
@@ -91,10 +74,10 @@ def single(statement: TextClause, words: Mapping[str, Any], *, soft: bool = Fals
         except (OperationalError, PoolTimeout) as error:
             # A restart of the server is noticed by the first who comes; then the pool is made anew.
             if last or not getattr(error, "connection_invalidated", False):
-                raise _away(error) from error
+                raise away(error) from error
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
             if last:
-                raise _away(error) from error
+                raise away(error) from error
     raise Unavailable

@@ -7,7 +7,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
 from alembic import command
-from app.core.db import CONNECT_ARGS
+from app.core.plain import CONNECT_ARGS
 
 # A checkout keeps its migrations at the top; the wheel carries them inside this package.
 _PLACES = (Path(__file__).parent / "migrations", Path(__file__).parents[2] / "alembic")

@@ -3,13 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from sqlalchemy import delete, select
-from sqlalchemy.dialects.postgresql import insert
+from app.core.plain import transaction
 
-from app.core.db import transaction
-from app.core.models import Scheduled, now
+# In plain SQL, since beat needs nothing else of the database: the table is app.core.models.Scheduled.
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +28,17 @@ def know(entries: dict[str, tuple[str, str, datetime]]) -> dict[str, datetime]:
     A new entry counts as just run: what is made at night is not made at the first start at noon. One that runs at other
     times from now on keeps when it ran last.
     """
-    at = now()
+    at = datetime.now(UTC)
     with transaction() as tx:
-        tx.execute(delete(Scheduled).where(Scheduled.name.not_in(entries)))
+        tx.execute("delete from schedule where not name = any(%s)", [list(entries)])
         for name, (task, every, next_run) in sorted(entries.items()):
-            values = {"task": task, "every": every}
-            row = insert(Scheduled).values(name=name, **values, last_run_at=at, next_run_at=next_run, runs=0)
-            tx.execute(row.on_conflict_do_update(index_elements=[Scheduled.name], set_=values))
-        return {row.name: row.last_run_at for row in tx.scalars(select(Scheduled))}
+            tx.execute(
+                "insert into schedule (name, task, every, last_run_at, next_run_at, runs) values (%s, %s, %s, %s, %s, 0)"
+                " on conflict (name) do update set task = excluded.task, every = excluded.every",
+                [name, task, every, at, next_run],
+            )
+        tx.execute("select name, last_run_at from schedule")
+        return dict(tx.fetchall())
 
 
 @dataclass(slots=True)
@@ -53,19 +54,21 @@ class Claim:
 def claim(name: str) -> Iterator[Claim | None]:
     """Hold an entry while it is sent; None where another beat holds it. What was set in `ran` is kept at the end."""
     with transaction() as tx:
-        row = tx.scalar(select(Scheduled).where(Scheduled.name == name).with_for_update(skip_locked=True))
+        tx.execute("select last_run_at from schedule where name = %s for update skip locked", [name])
+        row = tx.fetchone()
         if row is None:
             yield None
             return
-        held = Claim(row.last_run_at)
+        held = Claim(row[0])
         yield held
         if held.ran:
-            row.last_run_at, row.next_run_at = held.ran
-            row.runs += 1
+            tx.execute(
+                "update schedule set last_run_at = %s, next_run_at = %s, runs = runs + 1 where name = %s", [*held.ran, name]
+            )
 
 
 def listed() -> list[Entry]:
     """Return the entries, the next one first."""
     with transaction() as tx:
-        rows = tx.scalars(select(Scheduled).order_by(Scheduled.next_run_at))
-        return [Entry(row.name, row.task, row.every, row.last_run_at, row.next_run_at, row.runs) for row in rows]
+        tx.execute("select name, task, every, last_run_at, next_run_at, runs from schedule order by next_run_at")
+        return [Entry(*row) for row in tx.fetchall()]

@@ -20,7 +20,10 @@ NO_BOT = {"discord", "aiohttp"}
 LEFT_OUT = {
     "web": ("app.web.server app.web.main", NOBODY | NO_BOT | {"workers", "prometheus_client", "flower"}),
     "worker": (WORKER, NOBODY | NO_PAGE | NO_BOT | {"prometheus_client", "flower"}),
-    "beat": ("workers.beat workers.scheduler", NOBODY | NO_PAGE | NO_BOT | (NO_SERVICE - {"app.services"}) | {"workers.inbox"}),
+    "beat": (
+        "workers.beat workers.scheduler",
+        NOBODY | NO_PAGE | NO_BOT | (NO_SERVICE - {"app.services"}) | {"workers.inbox", "app.services.turns", "sqlalchemy"},
+    ),
     "flower": (
         "workers.monitor",
         # Its pages colour what they show.
