@@ -33,11 +33,7 @@ def limit_set(
 ) -> None:
     """Change a limit; it holds within two seconds."""
     from app.services import limits
-    from app.wire.errors import BadInput
     from app.wire.states import Door
 
-    if value not in ("none", "default") and not value.isdigit():
-        raise BadInput(f"{value!r} is no limit: give a number, none or default.")
-    wanted = None if value == "none" else value if value == "default" else int(value)
-    limits.set_limit(scope, kind, wanted, "cli", Door.CLI)
+    limits.set_limit(scope, kind, limits.read(value), "cli", Door.CLI)
     typer.echo("The limit is changed.")

@@ -33,7 +33,7 @@ def _end(task: Any = None, state: str | None = None, **_: Any) -> None:
 
 
 def waited(seconds: float) -> None:
-    """Count a wait for Discord's rate limits."""
+    """Count a wait for Discord's rate limits; the Server-Bot tells each."""
     with _LOCK:
         _waits[0] += 1
         _waits[1] += seconds

@@ -18,11 +18,17 @@ def submit(
     door: Door,
     sampling: Mapping[str, Any] | None = None,
     address: str = "",
+    model: str | None = None,
 ) -> Accepted:
-    """Keep a prompt and let its turn wait; raise TooOften where a limit of theirs is reached."""
+    """Keep a prompt and let its turn wait, for a node with that `model` where one is named.
+
+    Raises TooOften where a limit of theirs is reached, BadInput where no node has the model.
+    """
     words = intake.clean(words)
     limits.admit(who, address)
-    return turns.submit(who.id, session, client_id, words, parent, door, sampling, limited=not who.unlimited)
+    return turns.submit(
+        who.id, session, client_id, words, parent, door, sampling, model=model, limited=not who.unlimited
+    )
 
 
 def retry(who: Person, session: str, client_id: str, turn: str, door: Door, address: str = "") -> Accepted:

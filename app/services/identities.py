@@ -75,7 +75,7 @@ def listed(who: Person) -> list[Linked]:
     with transaction() as tx:
         query = select(Identity).where(Identity.user_id == UUID(who.id)).order_by(Identity.provider)
         found = [Linked(one.provider, one.name) for one in tx.scalars(query)]
-    if discord := links.discord_of(who.id):
+    if discord := links.discord_of(who.id, own=True):
         found.append(Linked(DISCORD, discord[1]))
     return found
 

@@ -1,5 +1,6 @@
 """How much people may use: prompts a minute, tokens a day, open pages; per role, user, token and address, changed live."""
 
+import contextlib
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -176,6 +177,12 @@ def count_tokens(user: str, tokens: int) -> None:
         log.warning("limits.off", error=str(error))
 
 
+def recount(user: str) -> None:
+    """Count somebody's tokens of today anew from their turns: more have become theirs."""
+    with contextlib.suppress(*redis.ERRORS):
+        redis.client().delete(_day_key(user))
+
+
 def _used(user: str) -> int:
     key = _day_key(user)
     known = redis.client().get(key)
@@ -215,13 +222,13 @@ def close_page(who: Person, address: str, page: str) -> None:
         log.warning("limits.off", error=str(error))
 
 
-def left(user_id: str) -> list[Left]:
-    """Return what somebody has left of each limit."""
+def left(user_id: str, role: str | None = None) -> list[Left]:
+    """Return what somebody has left of each limit, in their own role or the one that they came with."""
     with transaction() as tx:
         user = tx.get(User, UUID(user_id))
         if user is None:
             raise NotFound("There is no such account.")
-        scopes = (f"user:{user_id}", f"role:{user.role}")
+        scopes = (f"user:{user_id}", f"role:{role or user.role}")
     prompts, tokens, sockets = (of(kind, *scopes) for kind in Kind)
     found = [Left(Kind.PROMPTS, None, None, None)]
     if prompts is not None:
@@ -252,6 +259,14 @@ def table() -> list[tuple[str, str, dict[Kind, int | None], frozenset[Kind]]]:
 
 def _ids(rows: dict[tuple[str, str], int | None], prefix: str) -> set[UUID]:
     return {UUID(scope.removeprefix(prefix)) for scope, _ in rows if scope.startswith(prefix)}
+
+
+def read(value: str) -> int | str | None:
+    """Return a limit as people type it (a number, `none` or `default`) for set_limit; raise BadInput for anything else."""
+    word = value.strip().lower().replace(",", "")
+    if word not in ("none", "default") and not (word.isascii() and word.isdigit()):
+        raise BadInput(f"{value!r} is no limit: give a number, none or default.")
+    return None if word == "none" else word if word == "default" else int(word)
 
 
 def set_limit(scope: str, kind: str, value: int | str | None, actor: str, door: Door) -> None:

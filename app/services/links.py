@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import Final
@@ -19,8 +20,8 @@ from sqlalchemy.orm import Session as Transaction
 from app.core.broker import ask_relay
 from app.core.config import settings
 from app.core.db import transaction
-from app.core.models import DiscordLink, LinkCode, Session, Turn, User, new_id, now
-from app.services import audit
+from app.core.models import DiscordLink, Identity, LinkCode, Session, Turn, User, new_id, now
+from app.services import audit, limits, logins
 from app.services.accounts import Person
 from app.wire import names
 from app.wire.errors import BadInput, Busy, NotAllowed
@@ -38,6 +39,7 @@ TRIES: Final = RateLimitItemPerMinute(5, 10)
 ALL_TRIES: Final = RateLimitItemPerMinute(100, 10)
 """Codes that all people together may try, so that many accounts in Discord do not guess faster than one."""
 RANKS: Final = ("guest", "member", "admin", "owner")
+ONLY_WAY: Final = "Discord is the only way to sign in to this account. Set a password on its page first, then unlink it."
 SHUT: Final = "Your account here is shut. Ask an administrator of this platform."
 
 
@@ -59,6 +61,8 @@ def code(user_id: str) -> str:
         if user.role == "guest":
             raise NotAllowed("A guest has no account to link. Ask an administrator for one, sign in, and come back.")
         link = tx.scalar(select(DiscordLink).where(DiscordLink.user_id == user.id))
+        if link is not None and link.own:
+            raise BadInput("This account was made for you in Discord. Sign in to the one that shall be yours, and get a code there.")
         if link is not None:
             raise BadInput(f"This account is linked to {link.name or 'somebody'} in Discord already: unlink that first.")
         values = {"user_id": user.id, "code_hash": _hash(made), "expires_at": now() + timedelta(minutes=CODE_MINUTES)}
@@ -80,8 +84,9 @@ def claim(code: str, discord_id: int, name: str) -> Person:
         user = tx.get(User, user_id) if user_id else None
         if user is None or user.disabled_at is not None:
             raise BadInput("This code is not good: it was used, is over ten minutes old, or has a slip in it. Get a new one.")
-        _attach(tx, user, discord_id, name, Door.DISCORD)
+        merged = _attach(tx, user, discord_id, name, Door.DISCORD)
         person = Person(str(user.id), user.name, user.role)
+    _after(person.id, merged)
     _show_channels(person.id, discord_id, sees=True)
     return person
 
@@ -89,30 +94,51 @@ def claim(code: str, discord_id: int, name: str) -> Person:
 def attach(user_id: str, discord_id: int, name: str, door: Door) -> None:
     """Link an account with somebody in Discord who has proved there who they are; raise BadInput where it cannot be."""
     with transaction() as tx:
-        _attach(tx, tx.get_one(User, UUID(user_id)), discord_id, name, door)
+        merged = _attach(tx, tx.get_one(User, UUID(user_id)), discord_id, name, door)
+    _after(user_id, merged)
     _show_channels(user_id, discord_id, sees=True)
 
 
-def _attach(tx: Transaction, user: User, discord_id: int, name: str, door: Door) -> None:
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """An account that is one with another now, and the logins to it that ended."""
+
+    user: UUID
+    logins: list[bytes]
+
+
+def _attach(tx: Transaction, user: User, discord_id: int, name: str, door: Door) -> _Merged | None:
     if tx.scalar(select(DiscordLink).where(DiscordLink.user_id == user.id)):
         raise BadInput("That account is linked to somebody in Discord already: unlink that first.")
     before = tx.get(DiscordLink, discord_id, with_for_update=True)
     if before is not None and not before.own:
         raise BadInput("You are linked to an account already: /unlink that first.")
-    if before is not None:
-        _merge(tx, before, user.id)
+    merged = _merge(tx, before, user.id) if before is not None else None
     tx.add(DiscordLink(discord_id=discord_id, user_id=user.id, name=_shown(name)))
     audit.record(tx, user.name, door, "link", user.name, discord_id=discord_id, merged=before is not None)
+    return merged
 
 
-def _merge(tx: Transaction, before: DiscordLink, new: UUID) -> None:
-    """Give all that an account of Discord's own has said to another, and remove it; turns under way go on."""
+def _merge(tx: Transaction, before: DiscordLink, new: UUID) -> _Merged:
+    """Give all that an account of Discord's own has said to another, and remove it; turns under way go on.
+
+    Other places with which it was signed in lead to the other account now; its tokens end, since that may do more.
+    """
     old = before.user_id
     tx.delete(before)
     tx.flush()
-    for table in (Session, Turn):
+    for table in (Session, Turn, Identity):
         tx.execute(update(table).where(table.user_id == old).values(user_id=new))
+    ended = logins.end_all(tx, old)
     tx.execute(delete(User).where(User.id == old))
+    return _Merged(old, ended)
+
+
+def _after(user_id: str, merged: _Merged | None) -> None:
+    """Let it be known, after the commit, that two accounts are one."""
+    if merged is not None:
+        logins.tell(merged.user, merged.logins)
+        limits.recount(user_id)
 
 
 def user_of(discord_id: int) -> Person | None:
@@ -122,10 +148,14 @@ def user_of(discord_id: int) -> Person | None:
         return Person(str(found[1].id), found[1].name, found[1].role) if found else None
 
 
-def discord_of(user_id: str) -> tuple[int, str] | None:
-    """Return the Discord id and name that an account is linked to; None where it is linked to nobody."""
+def discord_of(user_id: str, *, own: bool = False) -> tuple[int, str] | None:
+    """Return the Discord id and name that an account is linked to; None where it is linked to nobody.
+
+    An account that was made for somebody in Discord counts as linked to them only with `own`.
+    """
+    query = select(DiscordLink).where(DiscordLink.user_id == UUID(user_id))
     with transaction() as tx:
-        row = tx.scalar(select(DiscordLink).where(DiscordLink.user_id == UUID(user_id), DiscordLink.own.is_(False)))
+        row = tx.scalar(query if own else query.where(DiscordLink.own.is_(False)))
         return (row.discord_id, row.name) if row else None
 
 
@@ -167,12 +197,18 @@ def role_of(roles: Iterable[int]) -> str | None:
 
 
 def unlink(discord_id: int, door: Door) -> str:
-    """Take a link apart, and return the account's name; what was said stays with the account. Raises BadInput for none."""
+    """Take a link apart, and return the account's name; what was said stays with the account. Raises BadInput for none.
+
+    Whoever signs in by Discord alone keeps the link: else nobody could ever get into the account again.
+    """
     with transaction() as tx:
         found = _found(tx, discord_id)
         if found is None or found[0].own:
-            raise BadInput("You are linked to no account. /link takes the code that the page shows under Account.")
+            raise BadInput("You are linked to no account. /link takes the code that the page shows under Discord.")
         link, user = found
+        elsewhere = tx.scalar(select(Identity.provider).where(Identity.user_id == user.id).limit(1))
+        if settings().discord_client_id and user.password_hash is None and elsewhere is None:
+            raise BadInput(ONLY_WAY)
         tx.delete(link)
         audit.record(tx, user.name, door, "unlink", user.name, discord_id=discord_id)
         user_id, name = str(user.id), user.name
@@ -201,8 +237,11 @@ def _make(tx: Transaction, discord_id: int, name: str) -> None:
     user = User(id=new_id(), name=f"discord-{discord_id}", role="member", password_hash=None)
     made = insert(User).values(id=user.id, name=user.name, role=user.role).on_conflict_do_nothing()
     if tx.scalar(made.returning(User.id)) is None:
-        # It was theirs before, or is being made by another command of theirs at this moment.
-        user = tx.scalars(select(User).where(User.name == user.name)).one()
+        if _found(tx, discord_id) is not None:
+            return  # Made by another command of theirs at this moment.
+        # Somebody else bears that name; their account is not for whoever comes with the number in it.
+        user.name = f"{user.name}-{secrets.token_hex(4)}"
+        tx.execute(insert(User).values(id=user.id, name=user.name, role=user.role))
     link = {"discord_id": discord_id, "user_id": user.id, "own": True, "name": _shown(name)}
     if tx.scalar(insert(DiscordLink).values(link).on_conflict_do_nothing().returning(DiscordLink.discord_id)):
         audit.record(tx, user.name, Door.DISCORD, "user.add", user.name, role="member", discord_id=discord_id)

@@ -37,6 +37,8 @@ return before[2] or ''
 DRAINING: Final = "draining"
 MACHINE: Final = ("memory", "resident", "free", "battery", "plugged", "heat")
 """What a node says of its machine: figures, each left out where its system does not tell."""
+COUNTED: Final = ("restarts", "discord_wait")
+"""What a node has counted since its start: restarts of its engine, seconds that it waited for Discord's limits."""
 
 
 _LEAVING: Final = """
@@ -166,7 +168,7 @@ def hello(name: str, said: Mapping[str, Any]) -> str:
         "tokens_per_second": said.get("tokens_per_second") or "",
         "error": said.get("error") or "",
         "keys": str(said.get("keys") or ""),
-        **{name: float(said[name]) for name in MACHINE if isinstance(said.get(name), int | float)},
+        **{name: float(said[name]) for name in (*MACHINE, *COUNTED) if isinstance(said.get(name), int | float)},
     }
     fields = [str(part) for pair in beat.items() for part in pair]
     before = _hello()(keys=[names.node_key(name)], args=[names.DISCORD_NODE_TTL_SECONDS, int(bool(said.get("broker", True))), *fields])

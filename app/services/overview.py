@@ -2,15 +2,20 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session as Transaction
 
 from app.core import keys
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn
 from app.services import dispatch, estimate, nodes, queue, sessions
 from app.wire.states import Door, TurnState
+
+AT_ONCE: Final = 100
+"""Messages of a conversation that are read at once; each may be some hundred kilobytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +79,33 @@ def latest(user: str, session: str | None, door: Door) -> str | None:
 
 
 def spoken(session: str, user: str, door: Door) -> Iterator[tuple[str, str, str | None]]:
-    """Yield time, role and text of a session's messages, the oldest first; None for the text that came by another door."""
-    with transaction() as tx:
-        found = sessions.owned(tx, session, user)
-        ring = keys.rest(str(found.id))
-        turns = tx.scalars(select(Turn).where(Turn.session_id == found.id)).all()
-        here = {one for turn in turns if turn.door == door.value for one in (turn.prompt_id, turn.reply_id)}
-        here -= {one for turn in turns if turn.door != door.value for one in (turn.prompt_id, turn.reply_id)}
-        query = select(Message).where(Message.session_id == found.id).order_by(Message.id)
-        for one in tx.scalars(query).all():
-            yield one.created_at.isoformat(), one.role, ring.open(one.body).decode() if one.id in here else None
+    """Yield time, role and text of a session's messages, the oldest first; None for the text that came by another door.
+
+    However long the session is, few of its messages are held at once. Raises NotFound where it is not theirs.
+    """
+    after, ring = UUID(int=0), keys.rest(str(sessions.parse_id(session)))
+    while True:
+        # A transaction a page: the database does not wait for whoever reads.
+        with transaction() as tx:
+            found = sessions.owned(tx, session, user)
+            query = select(Message).where(Message.session_id == found.id, Message.id > after)
+            rows = tx.scalars(query.order_by(Message.id).limit(AT_ONCE)).all()
+            here = _here(tx, found.id, [one.id for one in rows], door)
+            page = [(one.created_at.isoformat(), one.role, one.body if one.id in here else None) for one in rows]
+        for at, role, body in page:
+            yield at, role, None if body is None else ring.open(body).decode()
+        if len(rows) < AT_ONCE:
+            return
+        after = rows[-1].id
+
+
+def _here(tx: Transaction, session: UUID, messages: list[UUID], door: Door) -> set[UUID]:
+    """Return those of a session's messages of which a turn by this door had part, and none by another."""
+    query = select(Turn.door, Turn.prompt_id, Turn.reply_id).where(
+        Turn.session_id == session, or_(Turn.prompt_id.in_(messages), Turn.reply_id.in_(messages))
+    )
+    doors: dict[UUID | None, set[str]] = {}
+    for came, *parts in tx.execute(query):
+        for one in parts:
+            doors.setdefault(one, set()).add(came)
+    return {one for one in messages if doors.get(one) == {door.value}}

@@ -38,7 +38,8 @@ def draw(plots: list[Plot], moments: list[str], heading: str) -> bytes:
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
         if len(plot.lines) > 1:
-            axes.legend(labelcolor=INK, frameon=False, fontsize=9, ncols=4, loc="upper left")
+            # Above the plot: what lies on the lines cannot be read.
+            axes.legend(labelcolor=INK, frameon=False, fontsize=9, ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
     found = io.BytesIO()
     figure.savefig(found, format="png", facecolor=PAPER)
     return found.getvalue()

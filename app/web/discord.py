@@ -21,9 +21,10 @@ MayLink = Annotated[Person, needs(Right.LINK)]
 @router.get("/discord", response_class=HTMLResponse, include_in_schema=False)
 async def page(request: Request, who: MayLink) -> Response:
     """Show whether one is linked."""
-    linked = await asyncio.to_thread(links.discord_of, who.id)
-    name, minutes = linked[1] if linked else None, links.CODE_MINUTES
-    return panels.show(request, who, "discord.html", linked=name, connected=settings().discord, minutes=minutes)
+    linked = await asyncio.to_thread(links.discord_of, who.id, own=True)
+    own = linked is not None and await asyncio.to_thread(links.own, linked[0])
+    name, minutes = linked and (linked[1] or "yourself"), links.CODE_MINUTES
+    return panels.show(request, who, "discord.html", linked=name, own=own, connected=settings().discord, minutes=minutes)
 
 
 @router.post("/api/link", tags=["accounts"])

@@ -13,6 +13,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, wait_exponential_jitter
 
 from app.wire.envelope import NodeKeys
+from bots import waits
 from bots.api import use_api
 from bots.client.clock import DiscordClock
 from bots.client.config import ClientSettings
@@ -45,6 +46,7 @@ class DiscordDoor:
 
     def __init__(self, host: Host, settings: ClientSettings, node: str, keys: NodeKeys, memory: Path) -> None:
         use_api(settings.discord_api)
+        waits.count()
         self._host: Final = host
         self._settings: Final = settings
         self._node: Final = node

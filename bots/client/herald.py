@@ -13,6 +13,7 @@ import orjson
 import structlog
 
 from app.wire.frames import Frame, FrameKind
+from bots import waits
 from bots.client.clock import DiscordClock
 from bots.client.host import Host
 from bots.client.poster import ChannelClosed, Post
@@ -96,6 +97,7 @@ class Herald:
                 "tokens_per_second": health.tokens_per_second,
                 "memory": health.memory,
                 "restarts": health.restarts,
+                "discord_wait": round(waits.seconds(), 3),
                 "error": health.error[:200],
                 "broker": health.broker,
                 **health.machine.told(),

@@ -7,8 +7,9 @@ from celery import Celery, bootsteps
 from celery.signals import setup_logging
 
 from app import logs
-from app.core import broker
+from app.core import broker, tally
 from app.core.config import settings
+from bots import waits
 from bots.api import use_api
 from bots.server.bot import ServerBot
 from bots.server.bridge import Bridge
@@ -23,6 +24,7 @@ app.set_default()
 def bridge() -> Bridge:
     """Return this process's way to Discord."""
     use_api(settings().discord_api)
+    waits.count(tally.waited)
     return Bridge(settings().discord_token.get_secret_value(), ServerBot)
 
 

@@ -7,7 +7,7 @@ from app.wire.states import TurnState, Verdict
 from bots.sandbox.faults import Kind
 from bots.server.commands.split import LIMIT
 from tests.discord_people.hall import Hall
-from tests.support.nodes import PlayedNode
+from tests.support.nodes import PlayedNode, ready
 
 
 async def test_a_reply_comes_by_edits(hall: Hall, node: PlayedNode) -> None:
@@ -30,6 +30,20 @@ async def test_a_reply_comes_by_edits(hall: Hall, node: PlayedNode) -> None:
     assert buttons["Continue in the browser"].endswith(f"/s/{session.id}")
     assert said[0].flags & 4
     assert (person.role, session.title) == ("member", "Why is *the* sky blue?")
+
+
+async def test_a_model_can_be_asked_for(hall: Hall, node: PlayedNode) -> None:
+    await asyncio.to_thread(ready, "other", model="llama-7b")
+    offered = await hall.complete("ask", "model", "", prompt="Who are you?")
+    assert [one["value"] for one in offered] == ["llama-7b", "stand-in"]
+    assert [one["value"] for one in await hall.complete("ask", "model", "LLAMA", prompt="x")] == ["llama-7b"]
+    await hall.run("ask", prompt="Who are you?", model="llama-7b")
+    other = PlayedNode("other", node.client)
+    await other.answer("The other one.")
+    await hall.reads("The other one.", "on other")
+    await hall.run("ask", prompt="And you?", model="gpt-9")
+    assert "And you?" in await hall.whispered("No node has the model 'gpt-9' now. There are: llama-7b, stand-in.")
+    assert len(hall.messages()) == 1
 
 
 async def test_a_long_reply_goes_on_in_more_messages(hall: Hall, node: PlayedNode) -> None:

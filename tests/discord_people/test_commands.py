@@ -12,9 +12,9 @@ from tests.sandbox.people import Refused
 from tests.support import caches
 from tests.support.nodes import PlayedNode
 
-ADMINISTRATORS = {"nodes", "drain", "ban", "unban", "backup", "audit"}
+ADMINISTRATORS = {"nodes", "drain", "ban", "unban", "backup", "audit", "metrics", "limits-set"}
 
-NEEDED = {"drain": {"node": "home"}}
+NEEDED = {"drain": {"node": "home"}, "limits-set": {"whose": "member", "kind": "prompts", "value": "none"}}
 
 
 async def test_commands_are_told_once(empty: Hall) -> None:

@@ -1,17 +1,19 @@
 """One account by two doors: codes, linking, merging, unlinking, roles of the guild, those who are shut out."""
 
 import asyncio
+from uuid import UUID, uuid4
 
 import pytest
 
 from app.core.db import transaction
-from app.core.models import LinkCode
-from app.services import accounts, chats, links, logins, sessions
-from app.wire.errors import BadInput, Busy, NotAllowed
+from app.core.models import Identity, LinkCode
+from app.services import accounts, asking, chats, limits, links, logins, sessions
+from app.services.limits import Kind
+from app.wire.errors import BadInput, Busy, NotAllowed, NotSignedIn
 from app.wire.states import Door
 from tests.discord_people.hall import Hall
 from tests.support import caches
-from tests.support.nodes import PlayedNode
+from tests.support.nodes import PlayedNode, finish, jobs
 from tests.support.people import Member
 from tests.support.servers import Servers
 from tests.support.waiting import until_async
@@ -44,6 +46,49 @@ async def test_what_was_asked_before_comes_along(hall: Hall, site: Site, ada: Me
     await node.answer("Welcome.")
     await hall.reads("Welcome.", "stand-in")
     assert (await hall.person()).id != ada.id
+
+
+def test_whoever_signs_in_by_discord_alone_keeps_the_link(servers: Servers, ada: Member, monkeypatch) -> None:
+    monkeypatch.setenv("MEATLIZARD_DISCORD_CLIENT_ID", "1")
+    caches.forget()
+    links.attach(ada.id, BOB, "bob", Door.WEB)
+    for unlink in (lambda: links.unlink(BOB, Door.DISCORD), lambda: links.unlink_account(ada.id, Door.WEB)):
+        with pytest.raises(BadInput, match="only way to sign in"):
+            unlink()
+    with transaction() as tx:
+        tx.add(Identity(provider="oidc", subject="4711", user_id=UUID(ada.id), name="ada"))
+    assert links.unlink(BOB, Door.DISCORD) == "ada"
+
+
+def test_what_an_account_of_discords_own_had_goes_along(servers: Servers, ada: Member, node: PlayedNode) -> None:
+    own = links.enter(BOB, "bob", [])
+    assert links.discord_of(own.id) is None
+    assert links.discord_of(own.id, own=True) == (BOB, "bob")
+    with pytest.raises(BadInput, match="made for you in Discord"):
+        links.code(own.id)
+    with transaction() as tx:
+        login = logins.begin(tx, UUID(own.id), "discord", "tests", "127.0.0.1")
+        tx.add(Identity(provider="oidc", subject="4711", user_id=UUID(own.id), name="bob"))
+    assert logins.person(login).id == own.id
+    limits.set_limit("member", Kind.TOKENS, 1000, "test", Door.CLI)
+    used = lambda: {one.kind: one.left for one in limits.left(ada.id)}[Kind.TOKENS]  # noqa: E731
+    assert used() == 1000
+    asking.submit(own, sessions.create(own.id).id, str(uuid4()), "Why?", None, Door.DISCORD)
+    finish(jobs()[0], prompt_tokens=100, completion_tokens=200)
+    links.claim(links.code(ada.id), BOB, "bob")
+    assert used() == 700, "what was used in Discord today counts"
+    with pytest.raises(NotSignedIn):
+        logins.person(login)
+    with transaction() as tx:
+        assert str(tx.get_one(Identity, ("oidc", "4711")).user_id) == ada.id
+
+
+def test_an_account_that_bears_somebodys_number_is_not_theirs(servers: Servers) -> None:
+    squatter = accounts.add(f"discord-{BOB}", None, "member", "test", Door.CLI)
+    person = links.enter(BOB, "bob", [])
+    assert person.id != squatter
+    assert person.name.startswith(f"discord-{BOB}-")
+    assert links.enter(BOB, "bob", []).id == person.id
 
 
 async def test_both_doors_have_one_conversation(hall: Hall, site: Site, ada: Member, node: PlayedNode) -> None:

@@ -13,7 +13,9 @@ from bots.server.commands import (
     buttons,
     chat,
     drain,
+    limits,
     link,
+    metrics,
     nodes,
     queue,
     retry,
@@ -25,7 +27,10 @@ from bots.server.commands import (
 from bots.server.commands.people import People
 from bots.server.commands.tree import Tree
 
-NOUNS: Final = (ask, chat, stop, retry, sessions, transcript, link, queue, status, nodes, drain, ban, backup, audit)
+NOUNS: Final = (
+    *(ask, chat, stop, retry, sessions, transcript, link, queue, status, limits),
+    *(nodes, drain, ban, backup, metrics, audit),
+)
 
 
 def offer(client: discord.Client, people: People) -> Tree:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import io
 from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -78,6 +79,16 @@ class People:
         text = await asyncio.to_thread(say, person)
         await interaction.followup.send(clip(text), ephemeral=True, suppress_embeds=True)
 
+    async def hand(
+        self, interaction: Interaction, make: Callable[[Person], tuple[str, str, bytes]], right: Right = Right.CHAT
+    ) -> None:
+        """Give whoever asks, and nobody else, words and a file (its name, its bytes) that may take a while to make."""
+        await interaction.response.defer(ephemeral=True, thinking=True)
+        person = await self.asker(interaction, right)
+        words, name, content = await asyncio.to_thread(make, person)
+        file = discord.File(io.BytesIO(content), name)
+        await interaction.followup.send(clip(words), file=file, ephemeral=True, suppress_embeds=True)
+
     async def whisper_anyone(self, interaction: Interaction, say: Callable[[], str]) -> None:
         """Do the same for somebody who need not be known here yet."""
         await interaction.response.defer(ephemeral=True, thinking=True)
@@ -86,25 +97,26 @@ class People:
 
     # Asking.
 
-    async def ask(self, interaction: Interaction, prompt: str) -> None:
-        """Answer a prompt below the command that brought it."""
+    async def ask(self, interaction: Interaction, prompt: str, model: str | None = None) -> None:
+        """Answer a prompt below the command that brought it, by a node with that model where one is named."""
         shown = await interaction.response.send_message(heading(prompt) + ASKING, suppress_embeds=True)
         try:
             person = await self.asker(interaction)
-            accepted, answer = await self._keep(interaction, shown.message_id or 0, person, prompt)
+            accepted, answer = await self._keep(interaction, shown.message_id or 0, person, prompt, model)
         except (MeatLizardError, *redis.ERRORS) as error:
             await self._take_back(interaction, error, prompt)
             return
         await self._begun(accepted, answer, interaction)
 
     async def _keep(
-        self, interaction: Interaction, message: int, person: Person, prompt: str
+        self, interaction: Interaction, message: int, person: Person, prompt: str, model: str | None
     ) -> tuple[Accepted, Answer]:
         channel, user = interaction.channel_id or 0, interaction.user.id
         session = await asyncio.to_thread(chats.chosen, channel, user, person.id)
         if session is None:
             session = (await asyncio.to_thread(sessions.create, person.id)).id
-        return await self._submit(str(uuid5(ACT, str(interaction.id))), channel, message, person, session, prompt)
+        identity = str(uuid5(ACT, str(interaction.id)))
+        return await self._submit(identity, channel, message, person, session, prompt, model=model)
 
     async def say(self, message: discord.Message, shown: int, words: str) -> asyncio.Task[None] | None:
         """Answer what somebody said in their thread, in the message `shown`; the task ends when the reply is whole."""
@@ -116,13 +128,22 @@ class People:
         return self._showing.get(accepted.turn)
 
     async def _submit(
-        self, identity: str, channel: int, message: int, person: Person, session: str, prompt: str, *, quoted: bool = True
+        self,
+        identity: str,
+        channel: int,
+        message: int,
+        person: Person,
+        session: str,
+        prompt: str,
+        *,
+        quoted: bool = True,
+        model: str | None = None,
     ) -> tuple[Accepted, Answer]:
         """Keep a prompt as the next turn of a session, and where its reply is shown."""
         tip = await asyncio.to_thread(_tip, session, person.id)
         await asyncio.to_thread(answers.begin, identity, channel, message, quoted=quoted)
         accepted = await asyncio.to_thread(
-            asking.submit, person, session, identity, prompt, tip, Door.DISCORD
+            asking.submit, person, session, identity, prompt, tip, Door.DISCORD, model=model
         )
         return accepted, await self._kept(identity, channel, message, session, accepted, quoted=quoted)
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import io
+import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import discord
 from discord import app_commands
@@ -16,7 +17,9 @@ from bots.server.commands.face import page
 from bots.server.commands.people import Interaction, People
 from bots.server.commands.suggestions import MOST, label, suggested
 
-ELSEWHERE = "(said on the page, and not for Discord to carry)"
+ELSEWHERE: Final = "(said on the page, and not for Discord to carry)"
+WRITING: Final = asyncio.Semaphore(2)
+"""Files made at once: each takes at most the twice 10 MiB that Discord lets a file have, however long it would be."""
 
 
 def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
@@ -28,12 +31,20 @@ def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
         await interaction.response.defer(ephemeral=True, thinking=True)
         person = await people.asker(interaction)
         channel, user = interaction.channel_id or 0, interaction.user.id
-        session, text = await asyncio.to_thread(_written, person, channel, user, conversation)
-        await interaction.followup.send(
-            f"What was said on the page is not in it: [all of it is there.](<{page(session)}>)",
-            file=discord.File(io.BytesIO(text.encode()), f"conversation-{session[:8]}.md"),
-            ephemeral=True,
-        )
+        session = await asyncio.to_thread(_meant, person, channel, user, conversation)
+        async with WRITING:
+            file = await asyncio.to_thread(written, session, person.id, interaction.filesize_limit)
+            if file is None:
+                await interaction.followup.send(
+                    f"It is longer than a file in Discord may be. [All of it is on its page.](<{page(session)}>)",
+                    ephemeral=True,
+                )
+                return
+            await interaction.followup.send(
+                f"What was said on the page is not in it: [all of it is there.](<{page(session)}>)",
+                file=file,
+                ephemeral=True,
+            )
 
     @transcript.autocomplete("conversation")
     async def titles(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
@@ -42,17 +53,45 @@ def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
     return [transcript]
 
 
-def _written(person: Person, channel: int, user: int, conversation: str | None) -> tuple[str, str]:
+def written(session: str, user: str, most: int) -> discord.File | None:
+    """Return a conversation as a file of at most so many bytes, packed where it must be; None where that is not enough.
+
+    It is never held in memory as a whole where it is longer, and never lies on the disk.
+    """
+    name = f"conversation-{session[:8]}.md"
+    plain = io.BytesIO()
+    for line in _lines(session, user):
+        plain.write(line)
+        if plain.tell() > most:
+            return _packed(session, user, name, most)
+    plain.seek(0)
+    return discord.File(plain, name)
+
+
+def _packed(session: str, user: str, name: str, most: int) -> discord.File | None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w", force_zip64=True) as file:
+        for line in _lines(session, user):
+            file.write(line)
+            if packed.tell() > most:
+                return None
+    if packed.tell() > most:
+        return None
+    packed.seek(0)
+    return discord.File(packed, name.replace(".md", ".zip"))
+
+
+def _meant(person: Person, channel: int, user: int, conversation: str | None) -> str:
     session = conversation or chats.chosen(channel, user, person.id) or chats.last(person.id)
     if session is None:
         raise NotFound("You have no conversation yet. Begin with /ask.")
-    return session, "\n".join(_lines(session, person.id))
+    return session
 
 
-def _lines(session: str, user: str) -> Iterator[str]:
+def _lines(session: str, user: str) -> Iterator[bytes]:
     for at, role, text in overview.spoken(session, user, Door.DISCORD):
-        yield f"## {'You' if role == 'user' else 'Reply'}, {at[:16].replace('T', ' ')} UTC\n"
-        yield f"{text if text is not None else ELSEWHERE}\n"
+        head = f"## {'You' if role == 'user' else 'Reply'}, {at[:16].replace('T', ' ')} UTC"
+        yield f"{head}\n\n{text if text is not None else ELSEWHERE}\n\n".encode()
 
 
 def _offered(person: Person, typed: str) -> list[app_commands.Choice[str]]:
