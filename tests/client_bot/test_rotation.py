@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from app.core import keys, redis
 from app.core.config import settings
-from app.services import dispatch, turns
+from app.services import estimate, turns
 from app.wire import names
 from app.wire.states import TurnState
 from bots.api import use_api
@@ -74,7 +74,7 @@ async def test_keys_rotate_under_load(
         for ring in (old, behind, in_front):
             line = lines(ring)
             async with stage.server_bot(), node(sandbox, bot, llama_url, tmp_path, line):
-                await until_async(lambda: asyncio.to_thread(lambda: bool(dispatch.node_slots())))
+                await until_async(lambda: asyncio.to_thread(lambda: bool(estimate.slots())))
                 await ask()
                 await ask()
                 if ring == in_front:

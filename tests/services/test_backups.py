@@ -312,7 +312,6 @@ def test_begin_is_an_order_that_is_not_lost(servers: Servers) -> None:
 
 def test_other_keys_are_named_as_the_reason(servers: Servers, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     backup = take()
-    keys.master.cache_clear()
     monkeypatch.setattr(keys, "archive", lambda: keys.master().derive("other"))
     with pytest.raises(BadInput, match="MEATLIZARD_KEYS"):
         backup_store.manifest(backup)

@@ -165,7 +165,7 @@ def test_signing_in_forgives_what_came_before(servers: Servers) -> None:
 
 @pytest.mark.parametrize(("one", "other", "same"), [("2001:db8::1", "2001:db8::2", True), ("2001:db8::1", "2001:db8:0:1::1", False), ("10.0.0.1", "10.0.0.2", False)])
 def test_an_address_is_what_one_customer_has(one: str, other: str, same: bool) -> None:
-    assert (throttle._network(one) == throttle._network(other)) == same
+    assert (throttle.network(one) == throttle.network(other)) == same
 
 
 def test_every_refusal_does_the_same_work(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:

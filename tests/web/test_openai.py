@@ -18,6 +18,7 @@ from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn
 from app.services import accounts, conversations, turns
+from app.stream.append import Entry
 from app.wire import names
 from app.wire.jobs import REFUSED, TOO_LONG
 from app.wire.states import Door, TurnState
@@ -290,7 +291,7 @@ async def test_hanging_up_stops_the_turn(
     await until_async(lambda: asyncio.to_thread(lambda: the_turn().stopped))
 
     async def told() -> bool:
-        return (await writing.node.appender.append(writing.job.turn, 1)).value == "stop"
+        return (await writing.node.appender.append(Entry(writing.job.turn, 1))).value == "stop"
 
     await until_async(told)
     await writing.end(TurnState.CANCELLED)
@@ -424,7 +425,8 @@ async def test_a_full_queue_is_a_rate_limit(
 ) -> None:
     monkeypatch.setenv("MEATLIZARD_WAITING_LIMIT", "1")
     settings.cache_clear()
-    ada.ask(ada.session())
+    for _ in range(3):  # Two have the node's slots, one waits.
+        ada.ask(ada.session())
     with pytest.raises(openai.RateLimitError) as caught:
         await client.chat.completions.create(model="default", messages=ASKED)
     assert caught.value.code == "rate_limit_exceeded"
