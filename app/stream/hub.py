@@ -134,6 +134,7 @@ class Hub:
             self._pubsub = pubsub
             for channel in self._listeners.keys() - set(first):  # Those who came while the line above waited.
                 await self._send("subscribe", channel)
+            await self._tidy(pubsub)
             silent = False
             while True:
                 message = await pubsub.get_message(timeout=HEALTH_SECONDS)
@@ -141,6 +142,7 @@ class Hub:
                     if silent:
                         raise RedisConnectionError("no answer to a ping")
                     silent = True
+                    await self._tidy(pubsub)
                     await pubsub.ping()
                     continue
                 silent = False
@@ -148,6 +150,12 @@ class Hub:
         finally:
             with contextlib.suppress(RedisError, OSError):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _tidy(self, pubsub: Any) -> None:
+        """Let go of channels that nobody listens to: whoever left while there was no connection could not say so."""
+        for channel in [one.decode() for one in pubsub.channels]:
+            if channel not in self._listeners and channel != OWN_CHANNEL:
+                await pubsub.unsubscribe(channel)
 
     def _handle(self, message: dict[str, Any]) -> None:
         kind = message["type"]

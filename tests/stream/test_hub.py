@@ -57,6 +57,23 @@ async def test_a_channel_is_left_when_its_last_listener_goes(hub: Hub, redis: An
     await until_async(left)
 
 
+async def test_a_channel_is_left_too_where_there_was_no_connection_to_say_so(
+    servers: Servers, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "HEALTH_SECONDS", 0.05)
+    client = Redis.from_url(servers.settings.redis_url, socket_timeout=None)
+    async with Hub(client).running() as hub:
+        async with hub.listen("channel"):
+            pubsub, hub._pubsub = hub._pubsub, None
+        hub._pubsub = pubsub
+
+        async def left() -> bool:
+            return await subscribers(redis, "channel") == 0
+
+        await until_async(left)
+    await client.aclose()
+
+
 async def test_listeners_come_and_go_at_once_and_miss_nothing(hub: Hub, redis: Any) -> None:
     """One channel is subscribed to and left over and over by many; whoever is inside hears what is said there."""
 
