@@ -14,7 +14,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fi
 from app.core import db, pgtools, redis
 from app.core.config import settings
 from app.core.db import transaction
-from app.services import audit, backup_store, backups, proof
+from app.services import audit, backup_store, backups, logins, proof
 from app.services.backup_store import Manifest
 from app.services.backups import LOCK, Progress
 from app.wire.errors import BadInput, Busy, MeatLizardError
@@ -166,6 +166,8 @@ def _drop_leftovers(cursor: Any, name: str) -> None:
 def _empty_redis() -> None:
     try:
         redis.client().flushdb()
+        # What is still open is looked at now, and not within a minute: nobody is signed in any more.
+        logins.tell(logins.EVERYBODY, ())
     except redis.ERRORS as error:
         raise MeatLizardError(
             f"The database is restored, but Redis could not be emptied ({type(error).__name__}): "

@@ -51,10 +51,11 @@ async def completion(given: CompletionRequest, request: Request, who: Talker) ->
 
 async def _begin(given: ChatRequest | CompletionRequest, request: Request, who: Person) -> ApiTurn:
     history, prompt = given.conversation()
+    wanted = None if given.model == openai_models.ANY else given.model
     intake.clean(prompt)  # Refused before anything is kept.
     session, parent = await asyncio.to_thread(conversations.begin, who.id, history)
     accepted = await asyncio.to_thread(
-        asking.submit, who, session, str(uuid4()), prompt, parent, Door.API, given.sampling(), address(request)
+        asking.submit, who, session, str(uuid4()), prompt, parent, Door.API, given.sampling(), address(request), wanted
     )
     state = request.app.state
     return ApiTurn(accepted.turn, session, who.id, state.hub, state.redis)

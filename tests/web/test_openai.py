@@ -104,6 +104,18 @@ async def test_the_synchronous_client(site: Site, ada: Member, node: PlayedNode)
         assert [one.id for one in await asyncio.to_thread(lambda: client.models.list().data)] == ["stand-in"]
 
 
+async def test_a_model_goes_to_the_node_that_has_it(
+    client: openai.AsyncOpenAI, node: PlayedNode, servers: Servers
+) -> None:
+    await asyncio.to_thread(ready, "other", 2, model="large")
+    other = PlayedNode("other", node.client)
+    for model, whose in (("large", other), ("stand-in", node), ("large", other)):
+        answering = asyncio.create_task(whose.answer("Yes."))
+        answer = await client.chat.completions.create(model=model, messages=ASKED)
+        await answering
+        assert answer.model == model
+
+
 async def test_another_client_of_its_own_make(site: Site, ada: Member, node: PlayedNode) -> None:
     client = InferenceClient(base_url=f"{site.url}/v1", api_key=ada.token, timeout=PATIENCE)
 
