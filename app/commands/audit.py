@@ -21,7 +21,8 @@ def audit_verify(
     from app.wire.errors import MeatLizardError
 
     try:
-        heads = backup_store.audit_heads() if objects.configured() else {}
+        restored = [(row.subject, row.at) for row in trail.listed(trail.Filter(action="backup.restore"))]
+        heads = backup_store.audit_heads(restored) if objects.configured() else {}
     except MeatLizardError as error:
         typer.echo(f"The backups' word of the trail could not be read: {error}", err=True)
         heads = {}

@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -122,10 +122,16 @@ def chosen(wanted: str) -> str:
     raise NotFound(f"There is no backup {wanted!r} in the object store. There are: {named}.")
 
 
-def audit_heads() -> dict[int, str]:
-    """Return the newest record's number and hash of each backup: they lie where who changes the trail does not reach."""
+def audit_heads(restores: Sequence[tuple[str, datetime]] = ()) -> dict[int, str]:
+    """Return the newest record's number and hash of each backup: they lie where who changes the trail does not reach.
+
+    `restores` are the backups that were brought back, and when: what was backed up between such a backup and its coming
+    back is of a trail that was left behind.
+    """
     heads = {}
     for backup in whole():
+        if any(taken_at(brought) < taken_at(backup) <= at for brought, at in restores):
+            continue
         number, noted = manifest(backup).audit
         if number:
             heads[int(number)] = str(noted)

@@ -162,7 +162,8 @@ def _left_in_redis(stage: Stage, rows: dict[str, Kept]) -> Iterator[str]:
             if left := [key.decode() for key in client.scan_iter(pattern)]:
                 yield f"{kind}: {', '.join(left)}"
         if channels := [name.decode() for name in client.pubsub_channels("ml:events:*")]:
-            yield f"{len(channels)} channels are still listened to"
+            who = [one["name"] + " " + one["lib-name"] + " " + one["addr"] for one in client.client_list() if int(one["sub"])]
+            yield f"{len(channels)} channels are still listened to: {sorted(channels)[:3]} by {who}"
         for queue in ("turns", "metrics", "relay", *(f"inference.{name}" for name in stage.nodes)):
             if left := client.llen(queue):
                 yield f"{left} tasks lie in {queue}"
