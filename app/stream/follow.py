@@ -1,7 +1,7 @@
 """Following a turn's stream: what the reader lacks first, then live, each byte once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
 import structlog
@@ -29,7 +29,7 @@ class Follower:
         self._hub: Final = hub
         self._ring_of: Final = ring_of
 
-    async def follow(self, turn: str, cursor: Cursor, quiet_seconds: float) -> AsyncIterator[Event | None]:
+    async def follow(self, turn: str, cursor: Cursor, quiet_seconds: float) -> AsyncGenerator[Event | None, None]:
         """Yield a turn's events from the cursor on until it ends.
 
         None stands for `quiet_seconds` in which nothing came, and for a gap that the stream cannot fill: the caller

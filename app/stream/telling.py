@@ -1,6 +1,7 @@
 """Telling one turn to one reader from its first byte to its end, whatever the stream has lost by then."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final
 
@@ -40,19 +41,21 @@ class Telling:
             return
         if not self._begun and (place := await asyncio.to_thread(self._place, self._turn)):
             yield Event(EventKind.QUEUED, self._turn, 0, data={"position": place[0], "eta": place[1]})
-        async for event in self._follower.follow(self._turn, Cursor(), QUIET_SECONDS):
-            if event is None:
-                if last := await self._ended():
-                    yield last
-                    return
-            elif event.kind.final:
-                yield await self._last(event.kind, event.attempt, dict(event.data) | {"at": event.at})
-            else:
-                if event.kind is EventKind.STARTED:
-                    del self.text[event.at or 0 :]
-                elif event.kind is EventKind.DELTA:
-                    self.text.extend((event.text or "").encode())
-                yield event
+        # Closed in any case: left to the garbage collector, its subscription would stay for who knows how long.
+        async with contextlib.aclosing(self._follower.follow(self._turn, Cursor(), QUIET_SECONDS)) as following:
+            async for event in following:
+                if event is None:
+                    if last := await self._ended():
+                        yield last
+                        return
+                elif event.kind.final:
+                    yield await self._last(event.kind, event.attempt, dict(event.data) | {"at": event.at})
+                else:
+                    if event.kind is EventKind.STARTED:
+                        del self.text[event.at or 0 :]
+                    elif event.kind is EventKind.DELTA:
+                        self.text.extend((event.text or "").encode())
+                    yield event
 
     async def _ended(self) -> Event | None:
         ending = await asyncio.to_thread(self._ending, self._turn)

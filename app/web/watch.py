@@ -1,6 +1,7 @@
 """Watching one turn for one page: its events, and its reply as finished Markdown blocks."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -39,8 +40,10 @@ class Watch:
     async def run(self) -> None:
         """Send events until the turn has ended."""
         structlog.contextvars.bind_contextvars(turn=self._turn)
-        async for event in self._telling.events():
-            await (self._end(event) if event.kind.final else self._pass_on(event))
+        # A reader that is gone in mid-reply leaves the loop by an exception: what it listened to is let go at once.
+        async with contextlib.aclosing(self._telling.events()) as events:
+            async for event in events:
+                await (self._end(event) if event.kind.final else self._pass_on(event))
 
     async def _pass_on(self, event: Event) -> None:
         match event.kind:

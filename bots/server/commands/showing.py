@@ -101,9 +101,10 @@ class Showing:
     async def _tell(self) -> None:
         follower = Follower(self._redis, self._hub, lambda author, of, attempt: keys.events(author, self._answer.session, of, attempt))
         telling = Telling(self._turn, follower, turns.ending, turns.reply, dispatch.place)
-        async for event in telling.events():
-            self._text, self._state = telling.text.decode(errors="replace"), event
-            self._changed.set()
+        async with contextlib.aclosing(telling.events()) as events:
+            async for event in events:
+                self._text, self._state = telling.text.decode(errors="replace"), event
+                self._changed.set()
 
     async def _write(self) -> None:
         if self._resumed:
