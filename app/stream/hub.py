@@ -101,12 +101,20 @@ class Hub:
         await acknowledged.wait()
 
     async def _send(self, command: str, channel: str) -> None:
-        if self._pubsub is None:
+        pubsub = self._pubsub
+        if pubsub is None:
             return  # The next connection subscribes to everything that is listened to by then.
         if command == "subscribe":
             self._asked[channel] = self._asked.get(channel, 0) + 1
-        with contextlib.suppress(RedisError, OSError):
-            await getattr(self._pubsub, command)(channel)
+        try:
+            with contextlib.suppress(RedisError, OSError):
+                await getattr(pubsub, command)(channel)
+        finally:
+            if self._pubsub is not pubsub:
+                # Given up while this waited: the client library has connected it anew on its own, subscribed to all that
+                # it ever was, and nobody would read from it or close it.
+                with contextlib.suppress(RedisError, OSError):
+                    await pubsub.aclose()
 
     async def _run(self) -> None:
         while True:  # Once for each outage, so that the pauses begin small again after each.

@@ -189,3 +189,27 @@ async def test_nobody_waits_for_ever_for_a_server_that_is_away(servers: Servers)
             async with asyncio.timeout(0.5), hub.listen("channel"):
                 raise AssertionError("listening to nothing")
     await client.aclose()
+
+
+async def test_a_connection_that_was_given_up_is_not_left_behind(servers: Servers, redis: Any) -> None:
+    client = Redis.from_url(servers.settings.redis_url, socket_timeout=None)
+    hub = Hub(client)
+    old: Any = client.pubsub()
+    sending = old.subscribe
+
+    async def late(channel: str) -> None:
+        # The line is given up while this waits; the client library then makes a new one by itself.
+        await old.aclose()
+        hub._pubsub = None
+        await sending(channel)
+        assert await subscribers(redis, channel) == 1
+
+    old.subscribe = late
+    hub._pubsub = old
+    await hub._send("subscribe", "late")
+
+    async def gone() -> bool:
+        return await subscribers(redis, "late") == 0
+
+    await until_async(gone)
+    await client.aclose()
