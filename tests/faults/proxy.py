@@ -10,6 +10,8 @@ SLOW_SECONDS: Final = 0.5
 """What a slow wire adds to each direction."""
 RESEND_SECONDS: Final = (0.2, 1.0)
 """A lost packet shows to a TCP connection as a pause: the time until it is sent again."""
+KEEPALIVE_SECONDS: Final = 3
+"""After one end of a deaf connection has left, until the other end's kernel finds out and ends it as well."""
 LOSS: Final = 0.2
 BREAK: Final = 0.01
 """Shares of pieces that are lost, and of connections that loss breaks for good."""
@@ -99,8 +101,9 @@ class Proxy:
                 await writer.drain()
         except OSError:
             pass
-        if not link.deaf:
-            link.abort()
+        if link.deaf:
+            await asyncio.sleep(KEEPALIVE_SECONDS)
+        link.abort()
 
 
 class _Link:
