@@ -1,11 +1,13 @@
 """The gateway: coming in, staying, being told the right things, losing the line and coming back."""
 
+import asyncio
 import json
 
 import discord
 import pytest
 
 from bots.sandbox.config import Config
+from bots.sandbox.connection import ACK_SECONDS
 from tests.sandbox.people import INTENTS, SEEING, Socket, when
 
 
@@ -228,6 +230,14 @@ class TestHeartbeats:
         await socket.send(1, None)
         await socket.op(11)
         assert await socket.closed() == 4009
+
+    async def test_no_answer_comes_before_its_heartbeat_was_noted_as_sent(self, dial):
+        """discord.py notes that only after sending; what came sooner, it would hold to be a whole interval late."""
+        socket, loop = await dial(), asyncio.get_running_loop()
+        sent = loop.time()
+        await socket.send(1, None)
+        await socket.op(11)
+        assert loop.time() - sent >= ACK_SECONDS
 
     async def test_a_zombie_is_noticed_and_resumed_from(self, invite, control):
         bot = await invite("Client-Bot", heartbeat_timeout=1.0)
