@@ -1,119 +1,92 @@
-"""Figures of the discord lane, under the sandbox's real limits: python -m tests.bench.discord_lane [--minutes 20].
+"""Figures of the discord lane, under the sandbox's real limits: `make bench-discord`, with ARGS="--minutes 20" for the long talk.
 
-The engine is a stand-in in this process, so that when each token was made is known to ten milliseconds. First token
-with mirror on and off: two stacks side by side on that same engine, asked by turns.
+Ends with status 1 where a figure misses its goal. The engine is a paced stand-in, so that it is known when each token
+was made. First token with mirror on and off: two stacks side by side on that same engine, asked by turns.
 """
 
 import argparse
 import asyncio
 import json
-import re
 import socket
+import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any, Final
-from uuid import uuid4
+from typing import Final
 
-import httpx
-from websockets.asyncio.client import connect
-
-from tests.fakes.llama import LlamaFake, Options, Stream, _digest, reply_text
+from tests.bench import gateway_drop, mirror, talking
+from tests.bench.engine import Engine, engine
 from tests.support import sandbox
-from tests.support.reader import FINAL, Reader
 from tests.support.stack import Stack
 
-RATE: Final = 50.0
-TOKENS: Final = 450
-SESSIONS: Final = 4
-WARM_UP: Final = 5
-"""Prompts to each of the two stacks whose figures are thrown away."""
-PAUSE_SECONDS: Final = 0.25
-
-
-class TimedLlama(LlamaFake):
-    """The stand-in, which tells when each reply began."""
-
-    def __init__(self, options: Options) -> None:
-        super().__init__(options)
-        self.begun: dict[int, float] = {}
-
-    async def _advance(self, stream: Stream, now: float) -> None:
-        if stream.begin:
-            self.begun.setdefault(stream.digest, stream.begin)
-        await super()._advance(stream, now)
-
-
-@dataclass(slots=True)
-class Watcher(Reader):
-    """A page that notes when how much of the reply was shown."""
-
-    seen: list[tuple[float, int]] = field(default_factory=list)
-
-    def _hear(self, event: dict[str, Any]) -> None:
-        before = len(self.shown)
-        Reader._hear(self, event)
-        if len(self.shown) > before:
-            self.seen.append((time.monotonic(), len(self.shown)))
+PARTS: Final = ("talk", "drop", "mirror")
+PAUSE_SECONDS: Final = 3.0
+"""What a person takes at least between a reply's end and the next prompt."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """Seconds, but for the last three lines, which are milliseconds."""
+class Figure:
+    """One line of the report."""
 
-    lag_p50: float
-    lag_p95: float
-    """From a token's making to its showing, over every token of every reply."""
-    replies: int
-    wrong: int
-    """Replies that were not, byte for byte, what the engine made."""
-    too_many_requests: int
-    back_after_drop: float
-    """From the drop of the Server-Bot's gateway to the next text that was shown."""
-    mirror_on_p50: float
-    mirror_off_p50: float
-    mirror_costs_p50: float
+    what: str
+    found: float
+    unit: str
+    goal: float | None
+    """What is not to be passed; None where none is set."""
+
+    @property
+    def ok(self) -> bool:
+        return self.goal is None or self.found <= self.goal
+
+    def __str__(self) -> str:
+        places = 0 if self.unit == "" else 2
+        goal = f"<= {self.goal:g} {self.unit}".rstrip() if self.goal else "0" if self.goal == 0 else ""
+        return f"{self.what:66} {self.found:9.{places}f} {self.unit:3} {goal:9} {'' if self.goal is None else 'ok' if self.ok else 'MISSED'}"
 
 
-async def measure(minutes: float, rounds: int, folder: Path) -> Figures:
-    """Run everything; each stack is taken down before this returns."""
-    llama = TimedLlama(Options(rate=RATE, length=TOKENS, slots=16))
-    url = await llama.start()
-    try:
-        async with stack(folder / "a", url, "--lane", "discord", slots="4") as one:
-            lags, replies, wrong = await _talk(one, llama, minutes)
-            refused = _refused(one)
-            back = await _drop(one)
-        async with stack(folder / "b", url) as on, stack(folder / "c", url, sandbox="off") as off:
-            pair = await _mirror(on, off, rounds)
-    finally:
-        await llama.stop()
-    return Figures(
-        round(median(lags), 3),
-        round(quantiles(lags, n=20)[-1], 3),
-        replies,
-        wrong,
-        refused,
-        round(back, 2),
-        *(round(figure, 2) for figure in pair),
-    )
+class Report:
+    """Says each figure as soon as it is known."""
+
+    def __init__(self) -> None:
+        self.figures: list[Figure] = []
+
+    def say(self, what: str, found: float, unit: str = "", goal: float | None = None) -> None:
+        """Add a line."""
+        self.figures.append(Figure(what, round(found, 3), unit, goal))
+        print(str(self.figures[-1]).rstrip(), flush=True)
+
+
+async def measure(report: Report, parts: list[str], minutes: float, pause: float, rounds: int, folder: Path) -> None:
+    """Run what is wanted; each stack is taken down before this returns."""
+    with engine(folder, rate=talking.RATE, slots=16, length=talking.TOKENS) as made:
+        if "talk" in parts or "drop" in parts:
+            async with stack(folder / "a", made, "--lane", "discord", slots=str(talking.SESSIONS)) as one:
+                if "talk" in parts:
+                    await _talk(report, one, made, minutes * 60, pause)
+                if "drop" in parts:
+                    await _drops(report, one, made)
+        if "mirror" in parts:
+            async with stack(folder / "b", made) as on, stack(folder / "c", made, sandbox="off") as off:
+                found = await mirror.compare(on, off, rounds)
+            report.say("queue lane, first token with the mirror on, p50", found.on, "ms")
+            report.say("  with the mirror off", found.off, "ms")
+            report.say("  the mirror costs, p50 of the differences", found.costs, "ms", 2.0)
 
 
 @asynccontextmanager
-async def stack(home: Path, llama: str, *words: str, **settings: str) -> AsyncIterator[Stack]:
+async def stack(home: Path, made: Engine, *words: str, **settings: str) -> AsyncIterator[Stack]:
     """A stack of its own for as long as the block runs."""
-    made = Stack.of(home, llama_url=llama, **settings)
+    one = Stack.of(home, llama_url=made.url, **settings)
     try:
-        await asyncio.to_thread(made.up, "--port", str(_free_port()), *words)
-        yield made
+        await asyncio.to_thread(one.up, "--port", str(_free_port()), *words)
+        yield one
     finally:
-        await asyncio.to_thread(made.down)
+        await asyncio.to_thread(one.down)
 
 
 def _free_port() -> int:
@@ -123,119 +96,55 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def _talk(one: Stack, llama: TimedLlama, minutes: float) -> tuple[list[float], int, int]:
-    """Let so many sessions talk at once, again and again."""
-    address, token = one.status()["url"], await asyncio.to_thread(one.token)
-    until = time.monotonic() + minutes * 60
-    lags: list[float] = []
-    count: Counter[str] = Counter()
-
-    async def person() -> None:
-        session = ""
-        while not session or time.monotonic() < until:
-            words = f"Tell me of {uuid4()}."
-            page = await Watcher(address, token, session).ask(words, {"max_tokens": TOKENS, "temperature": 0.0}, seconds=300)
-            session = page.session
-            messages = next(body["messages"] for body in llama.bodies if body["messages"][-1]["content"] == words)
-            whole = reply_text(messages, TOKENS)
-            count["replies"] += 1
-            count["wrong"] += page.shown.decode() != whole or page.ending["event"] != "done"
-            lags.extend(_lags(page, whole, llama.begun[_digest(messages, 0)]))
-
-    await asyncio.gather(*(person() for _ in range(SESSIONS)))
-    return lags, count["replies"], count["wrong"]
+async def _talk(report: Report, one: Stack, made: Engine, seconds: float, pause: float) -> None:
+    found = await talking.talk(one, made, seconds, pause)
+    posted, refused = await asyncio.to_thread(_answers, one)
+    what = f"discord lane, {talking.SESSIONS} sessions, {found.replies} replies of {talking.TOKENS} tokens"
+    report.say(f"{what}: minutes", seconds / 60, "min")
+    report.say("  a token is shown after its making, p50", median(found.lags), "s")
+    report.say("  p95", quantiles(found.lags, n=20)[-1], "s", 1.6)
+    report.say("  replies shown otherwise than the engine wrote them, byte for byte", found.shown_wrong, goal=0)
+    report.say("  replies kept otherwise than the engine wrote them", found.kept_wrong, goal=0)
+    report.say("  prompts given to the engine twice", found.written_twice, goal=0)
+    report.say("  messages posted", posted)
+    report.say("  requests that Discord answered with 429", refused, goal=0)
 
 
-def _lags(page: Watcher, whole: str, begin: float) -> list[float]:
-    """How long after its making each token was shown whole."""
-    lags, at = [], 0
-    shown = iter(page.seen)
-    when, length = next(shown)
-    for index, word in enumerate(_tokens(whole)):
-        at += len(word.encode())
-        while length < at:
-            when, length = next(shown)
-        lags.append(when - begin - (index + 1) / RATE)
-    return lags
-
-
-def _tokens(whole: str) -> list[str]:
-    """The stand-in's tokens: a word each, with the space before it."""
-    return re.findall(r"\s*\S+", whole)
-
-
-def _refused(one: Stack) -> int:
-    """How many requests Discord answered with 429 since the start."""
+def _answers(one: Stack) -> tuple[int, int]:
+    """Return how many messages were posted since the start, and how many requests of all were one too many."""
     told = sandbox.ask(one, "requests")
-    return sum(one["count"] for one in told if one["status"] == HTTPStatus.TOO_MANY_REQUESTS)
+    posts = [one for one in told if one["method"] == "POST" and one["route"].endswith("/messages")]
+    refused = [one for one in told if one["status"] == HTTPStatus.TOO_MANY_REQUESTS]
+    return sum(one["count"] for one in posts), sum(one["count"] for one in refused)
 
 
-async def _drop(one: Stack) -> float:
-    """Drop the Server-Bot's gateway in the middle of a reply; return how long nothing more of it was shown."""
-    page = Watcher(one.status()["url"], await asyncio.to_thread(one.token))
-    asking = asyncio.create_task(page.ask(f"Tell me of {uuid4()}.", {"max_tokens": TOKENS, "temperature": 0.0}, seconds=300))
-    await page.first_text.wait()
-    settings = json.loads((one.home / "sandbox.json").read_text())
-    async with httpx.AsyncClient(headers={"Authorization": f"Bearer {settings['control_token']}"}) as client:
-        url = f"http://127.0.0.1:{settings['port']}/sandbox/gateway"
-        (await client.post(url, json={"action": "drop", "abrupt": True, "bot": "Server-Bot"})).raise_for_status()
-    dropped = time.monotonic()
-    await asking
-    assert page.ending["event"] == "done", page.ending
-    return next(when for when, _ in page.seen if when > dropped) - dropped
-
-
-async def _mirror(on: Stack, off: Stack, rounds: int) -> tuple[float, float, float]:
-    """Ask both by turns; return the middle first token of each, and of the differences, in milliseconds."""
-    took: dict[int, list[float]] = {0: [], 1: []}
-    places = [(stack.status()["url"], await asyncio.to_thread(stack.token)) for stack in (on, off)]
-    for number in range(WARM_UP + rounds):
-        for which in (0, 1) if number % 2 else (1, 0):
-            await asyncio.sleep(PAUSE_SECONDS)
-            took[which].append(await _first(*places[which]))
-    mine, other = took[0][WARM_UP:], took[1][WARM_UP:]
-    return median(mine), median(other), median(one - two for one, two in zip(mine, other, strict=True))
-
-
-async def _first(url: str, token: str) -> float:
-    """Milliseconds from sending a prompt to its first text, on a socket that is open already."""
-    headers = {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(base_url=url, headers=headers) as client:
-        session = (await client.post("/api/sessions", json={})).raise_for_status().json()["id"]
-    address = f"{url.replace('http', 'ws', 1)}/ws/sessions/{session}"
-    async with connect(address, additional_headers=headers, max_size=None, compression=None) as line:
-        prompt = {"type": "prompt", "id": str(uuid4()), "text": "Why?", "parent": None, "sampling": {"max_tokens": 8}}
-        began = time.monotonic()
-        await line.send(json.dumps(prompt))
-        first = 0.0
-        async for frame in line:
-            event = json.loads(frame)["event"]
-            if event == "delta" and not first:
-                first = (time.monotonic() - began) * 1000
-            if event in FINAL:
-                break
-        return first
+async def _drops(report: Report, one: Stack, made: Engine) -> None:
+    for what, resumes in (("resumed", True), ("begun anew, Discord having forgotten it", False)):
+        found = await gateway_drop.drop(one, made, resumes=resumes)
+        talk = found.talk
+        report.say(f"gateway dropped mid-reply, {what}: every reply goes on after", found.back, "s", 10.0)
+        wrong = talk.shown_wrong + talk.kept_wrong + talk.written_twice
+        report.say(f"  of {talk.replies} replies lost, doubled or kept otherwise", wrong, goal=0)
 
 
 def main() -> None:
     """Print the figures, each beside its goal."""
     parser = argparse.ArgumentParser(prog="make bench-discord", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="how long four sessions talk")
+    parser.add_argument("--pause", type=float, default=PAUSE_SECONDS, help="seconds between a reply and the next prompt")
     parser.add_argument("--rounds", type=int, default=40, help="prompts to each stack, mirror on and off")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--only", choices=PARTS, action="append", help="leave the rest out")
+    parser.add_argument("--json", action="store_true", help="the same as JSON after the table")
     given = parser.parse_args()
+    began, report = time.monotonic(), Report()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        figures = asyncio.run(measure(given.minutes, given.rounds, Path(folder)))
+        parts = given.only or list(PARTS)
+        asyncio.run(measure(report, parts, given.minutes, given.pause, given.rounds, Path(folder)))
+    missed = [one for one in report.figures if not one.ok]
+    print(f"{len(missed)} of {sum(one.goal is not None for one in report.figures)} goals missed, in {time.monotonic() - began:.0f} s")
     if given.json:
-        print(json.dumps(asdict(figures)))
-        return
-    print(f"discord lane, {figures.replies} replies of {TOKENS} tokens at {RATE:.0f}/s in {SESSIONS} sessions")
-    print(f"  token shown after     p50 {figures.lag_p50:6.2f} s   p95 {figures.lag_p95:6.2f} s   (goal: p95 1.6 s)")
-    print(f"  replies that are not byte for byte what was made: {figures.wrong}   (goal: 0)")
-    print(f"  429 answers: {figures.too_many_requests}   (goal: 0)")
-    print(f"  gateway of the Server-Bot dropped: text goes on after {figures.back_after_drop:.1f} s   (goal: 10 s)")
-    print("queue lane, first token, two stacks by turns")
-    print(f"  mirror on {figures.mirror_on_p50:6.1f} ms   off {figures.mirror_off_p50:6.1f} ms   costs {figures.mirror_costs_p50:5.1f} ms   (goal: 2 ms)")
+        print(json.dumps([asdict(one) | {"ok": one.ok} for one in report.figures]))
+    sys.exit(bool(missed))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ class Reader:
     url: str
     token: str
     session: str = ""
+    parent: str | None = None
+    """The message that the prompt follows."""
     turn: str = ""
     shown: bytearray = field(default_factory=bytearray)
     attempt: int = 0
@@ -38,7 +40,7 @@ class Reader:
             async with httpx.AsyncClient(base_url=self.url, headers=self.headers) as client:
                 self.session = (await client.post("/api/sessions")).raise_for_status().json()["id"]
         identity = str(uuid4())
-        message = {"type": "prompt", "id": identity, "text": prompt, "parent": None, "sampling": sampling or {}}
+        message = {"type": "prompt", "id": identity, "text": prompt, "parent": self.parent, "sampling": sampling or {}}
         async with asyncio.timeout(seconds):
             while not self.ending:
                 try:
