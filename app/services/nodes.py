@@ -1,7 +1,6 @@
 """The nodes: which there are, what they say of themselves, how they come and go."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,10 +17,6 @@ from app.services import audit
 from app.wire import names
 from app.wire.errors import BadInput, NotFound, Unavailable
 from app.wire.states import Door, Lane
-
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-"""What a node may be called: its name is part of queue names, Redis keys and file names."""
-
 
 _HELLO: Final = """
 -- KEYS: node   ARGV: ttl seconds, whether it says that it reaches the broker, field, value...
@@ -74,7 +69,7 @@ class Shown:
 
 def register(name: str, slots: int, lane: str = "queue") -> None:
     """Make a node known, or change what is known of it."""
-    if not NAME.fullmatch(name):
+    if not names.NODE_NAME.fullmatch(name):
         raise BadInput("A node's name is made of small letters, digits and dashes, 31 at most.")
     with transaction() as tx:
         node = tx.scalar(select(Node).where(Node.name == name))

