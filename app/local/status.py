@@ -7,6 +7,7 @@ from app.local.errors import ServerDown
 from app.local.home import Home
 from app.local.settings import Settings
 from app.local.supervision import Supervisor
+from app.services import condition
 from app.wire import names
 
 #: What is said when nothing runs: the same keys, nothing in them.
@@ -115,20 +116,5 @@ def nodes_table(listed: list[dict[str, Any]]) -> Any:
     table = Table("node", "lane", "busy", "state", "model", "machine", box=None, pad_edge=False)
     for one in listed:
         busy = f"{one['busy']} of {one['slots']}"
-        table.add_row(one["name"], one["lane"], busy, one["state"], one["model"] or "", _machine(one))
+        table.add_row(one["name"], one["lane"], busy, one["state"], one["model"] or "", condition.words(one))
     return table
-
-
-def _machine(one: dict[str, Any]) -> str:
-    """What a node says of its machine, in a few words."""
-    said = []
-    if speed := one.get("tokens_per_second"):
-        said.append(f"{speed:.0f} tokens/s")
-    if memory := one.get("memory"):
-        free = f", {one['free'] / 2**30:.1f} GB free" if one.get("free") else ""
-        said.append(f"{memory / 2**30:.1f} GB{free}")
-    if one.get("battery") is not None:
-        said.append(f"battery {one['battery']:.0f} %" + ("" if one.get("plugged") else ", unplugged"))
-    if heat := one.get("heat"):
-        said.append(f"{heat:.0f} °C")
-    return " · ".join(said)

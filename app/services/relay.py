@@ -1,8 +1,9 @@
 """What the discord lane asks of the platform: how a turn stands, how an attempt ended, the record of a finished turn."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -18,6 +19,11 @@ from app.wire.states import Door, Lane, TurnState
 
 AUDIT_EVERY_SECONDS = 60
 """One record for each reason, author and channel in this time; the counter counts them all."""
+SUSPICIOUS_AT_NODES: Final = ("forged", "old", "stranger", "unreadable")
+"""Why a node does not believe a message: it does not open, is too old, is not the Server-Bot's, or makes no sense."""
+AT_NODES: Final = (*SUSPICIOUS_AT_NODES, "empty", "twice", "late", "repeat")
+REMEMBER_SECONDS: Final = 7 * 24 * 3600
+"""How long a node's counts are known after it was last heard: a node that comes back after that is counted anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,28 @@ def refused(reason: str, author: int, channel: int, *, suspicious: bool) -> None
     if suspicious and client.set(names.audited(reason, author, channel), 1, nx=True, ex=AUDIT_EVERY_SECONDS):
         with transaction() as tx:
             audit.record(tx, str(author), Door.DISCORD, "frame.refused", str(channel), reason=reason)
+
+
+def refused_at(node: str, told: Mapping[str, Any]) -> None:
+    """Take in what a node has refused since its start, by reason: count what is new, and audit what looks like somebody's doing."""
+    counts = {reason: count for reason in AT_NODES if isinstance(count := told.get(reason), int) and count > 0}
+    if not counts:
+        return
+    key = names.node_refused(node)
+    with redis.client().pipeline(transaction=True) as pipe:
+        pipe.hgetall(key)
+        pipe.hset(key, mapping=counts)
+        pipe.expire(key, REMEMBER_SECONDS)
+        before = {reason.decode(): int(count) for reason, count in pipe.execute()[0].items()}
+    for reason, count in counts.items():
+        # A smaller number is that of a node which began anew.
+        new = count - before.get(reason, 0) if count >= before.get(reason, 0) else count
+        if not new:
+            continue
+        redis.client().hincrby(names.REFUSED, f"node_{reason}", new)
+        if reason in SUSPICIOUS_AT_NODES:
+            with transaction() as tx:
+                audit.record(tx, node, Door.DISCORD, "frame.refused", node, reason=reason, count=new)
 
 
 def mirror(turn: str) -> tuple[str, int, bytes] | None:

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
 from app.core import presence
-from app.services import metrics, nodes, plots, samples, traces, waterfall
+from app.services import condition, metrics, nodes, plots, samples, traces, waterfall
 from app.services.accounts import Person
 from app.services.rights import Right
 from app.web import panels, plot
@@ -22,6 +22,7 @@ Hours = Annotated[int, Query(ge=1, le=720)]
 def _overview() -> dict[str, Any]:
     return {
         "nodes": nodes.listed(),
+        "gigabytes": condition.gigabytes,
         "queues": samples.queues(),
         "processes": presence.processes(),
         "total": metrics.summary(24)["total"],

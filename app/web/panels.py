@@ -67,6 +67,7 @@ PANELS: Final = (
     Panel("/archive", "Archive", Right.CHAT, "You"),
     Panel("/discord", "Discord", Right.LINK, "You"),
     Panel("/tokens", "Tokens", Right.MANAGE_TOKENS, "You"),
+    Panel("/nodes", "Nodes", Right.SEE_NODES),
     Panel("/admin", "Overview", Right.SEE_METRICS),
     Panel("/admin/metrics", "Metrics", Right.SEE_METRICS),
     Panel("/people", "People", Right.MANAGE_PEOPLE),

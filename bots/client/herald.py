@@ -101,7 +101,7 @@ class Herald:
                 "error": health.error[:200],
                 "broker": health.broker,
                 **health.machine.told(),
-                "refused": self._refused.total(),
+                "refused": dict(self._refused),
                 "version": version("meatlizard"),
                 "instance": self.instance,
                 "first": self.first,

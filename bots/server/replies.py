@@ -49,7 +49,7 @@ class Replies:
         if frame.kind is FrameKind.HELLO:
             # What a node said of itself long ago says nothing of it now.
             if live:
-                await asyncio.to_thread(nodes.hello, node, _json(frame.body))
+                await asyncio.to_thread(_hello, node, _json(frame.body))
         elif frame.kind is FrameKind.PONG:
             log.info("node.pong", node=node, number=frame.at)
         else:
@@ -150,6 +150,12 @@ class Replies:
         )
         self._posting.add(task)
         task.add_done_callback(self._posting.discard)
+
+
+def _hello(node: str, said: dict[str, Any]) -> None:
+    nodes.hello(node, said)
+    if isinstance(told := said.get("refused"), dict):
+        relay.refused_at(node, told)
 
 
 def _json(body: bytes) -> dict[str, Any]:

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
+from app.core import redis
 from app.services import backups, tokens, turns
+from app.wire import names
 from app.wire.errors import NotSignedIn
 from app.wire.states import Door
 from tests.discord_people.hall import Hall
@@ -57,8 +59,9 @@ async def ruled(empty: Hall, monkeypatch):
 
 
 async def test_administrators_see_nodes_and_the_trail(ruled: Hall, node: PlayedNode) -> None:
+    redis.client().hset(names.node_key("home"), mapping={"battery": 80, "plugged": 0.0, "heat": 61.2})
     await ruled.run("nodes", member="cy")
-    await ruled.whispered("**home**: ready, 0 of 2 busy, lane queue, stand-in", member="cy")
+    await ruled.whispered("**home**: ready, 0 of 2 busy, lane queue, stand-in", "battery 80 %, unplugged · 61 °C", member="cy")
     assert [one["value"] for one in await ruled.complete("drain", "node", "ho", member="cy")] == ["home"]
     await ruled.run("drain", member="cy", node="home")
     await ruled.whispered("home is given nothing new", member="cy")

@@ -94,3 +94,17 @@ async def test_a_hello_tells_of_the_machine(stage: Stage) -> None:
     redis.client().hset(names.node_key("home"), mapping={"free": "nan", "battery": "full", "heat": "1e999"})
     shown = next(one for one in await asyncio.to_thread(nodes.listed) if one.name == "home")
     assert (shown.free, shown.battery, shown.heat) == (None, None, None)
+
+
+async def test_what_a_node_refused_is_counted_and_audited_once(stage: Stage) -> None:
+    async def say(**refused: int) -> dict[str, int]:
+        body = orjson.dumps({"state": "ready", "slots": 2, "refused": refused})
+        sent = await stage.node.post(stage.node.control(), Frame(FrameKind.HELLO, body=body))
+        await stage.handled(stage.node.control(), sent)
+        return {reason.decode(): int(count) for reason, count in redis.client().hgetall(names.REFUSED).items()}
+
+    assert await say(forged=2, twice=5) == {"node_forged": 2, "node_twice": 5}
+    # Said again, nothing is new; a smaller number is that of a node that began anew; what no node counts is not believed.
+    assert await say(forged=2, twice=5) == {"node_forged": 2, "node_twice": 5}
+    assert await say(forged=1, twice=5, made_up=9) == {"node_forged": 3, "node_twice": 5}
+    assert stage.audited() == ["forged", "forged"]

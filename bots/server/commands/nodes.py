@@ -1,10 +1,12 @@
 """`/nodes`: the machines that answer, for administrators."""
 
+from dataclasses import asdict
 from typing import Any
 
 from discord import app_commands
 from discord.utils import escape_markdown
 
+from app.services import condition
 from app.services import nodes as known
 from app.services.accounts import Person
 from app.services.rights import Right
@@ -28,7 +30,8 @@ def _told(_: Person) -> str:
 
 
 def _line(node: known.Shown) -> str:
-    speed = f", {node.tokens_per_second:.0f} tokens a second" if node.tokens_per_second else ""
+    told = condition.words(asdict(node))
+    machine = f"; {told}" if told else ""
     trouble = f": {escape_markdown(node.error[:200])}" if node.error else ""
     model = escape_markdown(node.model or "no model")
-    return f"- **{node.name}**: {node.state}, {node.busy} of {node.slots} busy, lane {node.lane}, {model}{speed}{trouble}"
+    return f"- **{node.name}**: {node.state}, {node.busy} of {node.slots} busy, lane {node.lane}, {model}{machine}{trouble}"
