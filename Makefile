@@ -49,7 +49,7 @@ check: setup-dev ## The fast half of the tests: style, types, import contracts.
 
 test: check ## Every test there is.
 	@$(BIN)/python tests/install_chromium.py
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: setup-dev ## Measure what is added over llama.cpp itself, side by side in one run.
 	@$(BIN)/python -m tests.bench $(ARGS)
