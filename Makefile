@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python requirements/install.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test check format bench bench-discord load-month faults lock clean fuzz audit-dependencies
+.PHONY: help setup setup-dev run test check format bench bench-discord bench-queue load-month faults prove lock clean fuzz audit-dependencies
 
 help: ## Show this.
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -57,11 +57,18 @@ bench: setup-dev ## Measure what is added over llama.cpp itself, side by side in
 bench-discord: setup-dev ## Measure the discord lane on sandboxes: how soon words are shown, and what the mirror costs.
 	@$(BIN)/python -m tests.bench.discord_lane $(ARGS)
 
+bench-queue: setup-dev ## Measure the queue's promises: how soon stop frees a slot, how true the time left is, how soon a reply moves.
+	@$(BIN)/python -m tests.bench.queue $(ARGS)
+
 faults: setup-dev ## Break everything for half an hour and see what comes of it: make faults ARGS="--seed 7 --minutes 30".
 	@$(BIN)/python -m tests.faults $(ARGS)
 
 load-month: setup-dev ## Load a month of made-up traffic into the stack of ARGS="--home DIR" and time every page and job.
 	@$(BIN)/python -m tests.bench.load_month $(ARGS)
+prove: setup-dev ## The long forms of what holds the queue: a thousand reconnects, 500 kills, servers half a minute away.
+	@MEATLIZARD_LONG=1 $(BIN)/python -m pytest --timeout=0 -q -s tests/workers/test_reconnects.py tests/services/test_killed_dispatchers.py \
+	  tests/services/test_fair_queue.py $(ARGS)
+
 fuzz: setup-dev ## A million inputs for every parser, and hundreds for every route.
 	@$(BIN)/python -m tests.fuzz.million $(ARGS)
 	@MEATLIZARD_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest --timeout=0 -q tests/fuzz/test_parsers.py

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery.app.amqp import AMQP
 
-from app.wire import shown
+from app.wire import shown, sockets
 from app.wire.names import QUEUE_OF
 
 
@@ -46,6 +46,7 @@ broker_transport_options = {
     "socket_timeout": 5,
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
+    "socket_keepalive_options": sockets.OPTIONS,
     "health_check_interval": 5,
     # One list a queue: priorities are not used, and a node's rights can then name its queue exactly.
     "priority_steps": [0],

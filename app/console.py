@@ -89,7 +89,8 @@ def call(url: str, token: str, body: bytes | None = None) -> Any:
     request = urllib.request.Request(url, body, headers)
     try:
         with urllib.request.urlopen(request, timeout=10) as response:
-            return json.load(response)
+            answer = response.read()
+            return json.loads(answer) if answer else None
     except urllib.error.HTTPError as error:
         raise MeatLizardError(json.load(error)["error"]["message"]) from error
     except OSError as error:
@@ -100,6 +101,7 @@ class Asking:
     """One prompt, asked over the socket and followed to its end, through as many connections as it takes."""
 
     def __init__(self, base: str, token: str, session: str, prompt: str, parent: str | None, sampling: dict[str, Any], *, quiet: bool) -> None:
+        self._base, self._token = base, token
         self._url = f"{base.replace('http', 'ws', 1)}/ws/sessions/{session}"
         self._headers = {"Authorization": f"Bearer {token}"}
         self._answer = Answer(session)
@@ -107,10 +109,22 @@ class Asking:
         self._quiet = quiet
         self._shown = bytearray()
         self._sent_at = 0.0
+        self._unwanted = False
 
     def run(self) -> Answer:
-        """Return what came of it; raise where the platform refused the prompt or stayed away."""
+        """Return what came of it; raise where the platform refused the prompt or stayed away.
+
+        Ctrl-C stops the turn, as the page's button does, and what was written until then is the answer; twice, it ends at once.
+        """
         self._sent_at = time.monotonic()
+        try:
+            return self._patiently()
+        except KeyboardInterrupt:
+            # Perhaps it was not even known whether the prompt was kept: sent once more, it says which turn to stop.
+            self._unwanted = True
+            return self._patiently()
+
+    def _patiently(self) -> Answer:
         patience = Retrying(
             stop=stop_after_delay(RECONNECT_SECONDS),
             wait=wait_random_exponential(multiplier=0.2, max=2),
@@ -142,6 +156,8 @@ class Asking:
                 raise MeatLizardError(event["message"])
             case "accepted":
                 answer.turn = event["turn"]
+                if self._unwanted:
+                    call(f"{self._base}/api/turns/{answer.turn}/stop", self._token, b"")
             case "started":
                 answer.node = event.get("node", "")
                 self._cut(event["at"])

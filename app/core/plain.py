@@ -7,14 +7,16 @@ from typing import Any, Final
 import psycopg2
 
 from app.core.config import settings
+from app.wire import sockets
 from app.wire.errors import Unavailable
 
 CONNECT_ARGS = {
     "connect_timeout": 3,
     # A server that went away without a word is noticed after about 15 s instead of the kernel's two hours.
-    "keepalives_idle": 5,
-    "keepalives_interval": 3,
-    "keepalives_count": 3,
+    "keepalives_idle": sockets.IDLE_SECONDS,
+    "keepalives_interval": sockets.PROBE_SECONDS,
+    "keepalives_count": sockets.PROBES,
+    "tcp_user_timeout": sockets.UNANSWERED_MS,
     "options": "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000",
     "application_name": "meatlizard",
 }

@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from app.core.config import settings
+from app.wire import sockets
 
 TIMEOUT_SECONDS = 5
 """How long a command may take before the connection counts as dead."""
@@ -21,6 +22,7 @@ _COMMON: dict[str, Any] = {
     "socket_timeout": TIMEOUT_SECONDS,
     "socket_connect_timeout": 3,
     "socket_keepalive": True,
+    "socket_keepalive_options": sockets.OPTIONS,
     "health_check_interval": 15,
     "max_connections": 32,
     "timeout": TIMEOUT_SECONDS,
@@ -41,7 +43,8 @@ def client() -> Any:
 @contextmanager
 def blocking_client(seconds: float) -> Iterator["Redis"]:
     """Give a client of its own whose commands may block for so long before the connection counts as dead."""
-    more = {"socket_timeout": seconds + TIMEOUT_SECONDS, "socket_connect_timeout": 3, "socket_keepalive": True}
+    more: dict[str, Any] = {"socket_timeout": seconds + TIMEOUT_SECONDS, "socket_connect_timeout": 3}
+    more |= {"socket_keepalive": True, "socket_keepalive_options": sockets.OPTIONS}
     client = Redis.from_url(settings().redis_url.get_secret_value(), retry=Retry(NoBackoff(), 0), **more)
     try:
         yield client
@@ -57,7 +60,12 @@ def async_client() -> AsyncRedis:
 def pubsub_client() -> AsyncRedis:
     """Return a client whose reads wait for ever; the hub watches over its life itself."""
     return AsyncRedis.from_url(
-        settings().redis_url.get_secret_value(), socket_timeout=None, socket_connect_timeout=3, health_check_interval=0
+        settings().redis_url.get_secret_value(),
+        socket_timeout=None,
+        socket_connect_timeout=3,
+        socket_keepalive=True,
+        socket_keepalive_options=sockets.OPTIONS,
+        health_check_interval=0,
     )
 
 

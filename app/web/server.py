@@ -7,6 +7,7 @@ import uvicorn
 from app import logs
 from app.core.config import settings
 from app.core.presence import Presence
+from app.web.calm import CalmProtocol
 
 FRAME_BYTES: Final = 4 << 20
 """Largest frame of a socket that is read at all, so that a prompt far over the limit gets an answer that says so."""
@@ -25,7 +26,7 @@ def run() -> None:
         port=settings().port,
         loop="uvloop",
         http="httptools",
-        ws="websockets-sansio",
+        ws=CalmProtocol,
         ws_max_size=FRAME_BYTES,
         ws_per_message_deflate=False,
         log_config=None,

@@ -70,10 +70,35 @@ async def chain(url: str, token: str, prompts: list[str], tokens: int, apart: fl
                 await page.close()
 
 
-async def _page(client: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
-    async with client.post(f"{url}/api/sessions") as response:
+@dataclass(frozen=True)
+class Asked:
+    """One prompt of a crowd."""
+
+    prompt: str
+    tokens: int
+    after: float
+    """Seconds after the others' beginning."""
+    token: str
+    """Whose it is."""
+
+
+async def crowd(url: str, asked: list[Asked]) -> list[Seen]:
+    """Ask as several people, each prompt in a session of its own and at its own moment."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
+        pages = [await _page(client, url, {"Authorization": f"Bearer {one.token}"}) for one in asked]
+        try:
+            return await asyncio.gather(
+                *(_chain(page, one.prompt, one.tokens, one.after) for page, one in zip(pages, asked, strict=True))
+            )
+        finally:
+            for page in pages:
+                await page.close()
+
+
+async def _page(client: aiohttp.ClientSession, url: str, headers: dict[str, str] | None = None) -> aiohttp.ClientWebSocketResponse:
+    async with client.post(f"{url}/api/sessions", headers=headers) as response:
         session = (await response.json())["id"]
-    return await client.ws_connect(f"{url}/ws/sessions/{session}", max_msg_size=0)
+    return await client.ws_connect(f"{url}/ws/sessions/{session}", max_msg_size=0, headers=headers)
 
 
 async def _chain(page: aiohttp.ClientWebSocketResponse, prompt: str, tokens: int, after: float) -> Seen:

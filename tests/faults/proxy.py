@@ -32,11 +32,14 @@ class Wire(StrEnum):
 
 
 class Proxy:
-    """Carries bytes from a port of its own to another one, as its wire says."""
+    """Carries bytes from a port of its own to another one, or to several in turn, as its wire says."""
 
     def __init__(self, name: str, target: int, dice: random.Random) -> None:
         self.name: Final = name
-        self.target: Final = target
+        self.targets: Final = [target]
+        """The ports that connections go to, one after the other; to be changed at any time."""
+        self.asked = 0
+        """Connections that were tried, those that were refused included."""
         self.port = 0
         self.wire = Wire.WHOLE
         self._dice = dice
@@ -56,6 +59,13 @@ class Proxy:
         for link in list(self._links):
             link.abort()
 
+    def break_one(self) -> bool:
+        """Break a connection that dice choose; say whether there was one."""
+        links = [link for link in self._links if link.far is not None]
+        if links:
+            self._dice.choice(links).abort()
+        return bool(links)
+
     def become(self, wire: Wire) -> None:
         """Change how the wire behaves; the connections that it carries feel it at once."""
         before, self.wire = self.wire, wire
@@ -69,12 +79,14 @@ class Proxy:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(writer)
         link.deaf = self.wire is Wire.DEAF
+        target = self.targets[self.asked % len(self.targets)]
+        self.asked += 1
         if self.wire is Wire.CUT:
             link.abort()
             return
         self._links.add(link)
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
         except OSError:
             link.abort()
             self._links.discard(link)

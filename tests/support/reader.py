@@ -29,6 +29,8 @@ class Reader:
     first_text: asyncio.Event = field(default_factory=asyncio.Event)
     connections: int = 0
     endings: int = 0
+    doubled: int = 0
+    """Bytes that came though they were shown already."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -81,6 +83,7 @@ class Reader:
             assert at <= len(self.shown), f"a gap: {at} after {len(self.shown)}"
             known = self.shown[at : at + len(text)]
             assert text.startswith(known), f"another text at {at}: {known!r} is shown, {text!r} came"
+            self.doubled += len(known)
             self.shown += text[len(self.shown) - at :]
             self.first_text.set()
         elif kind in FINAL:

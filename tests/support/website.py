@@ -18,6 +18,7 @@ from websockets.frames import CloseCode
 
 from app.core.config import settings
 from app.web import main
+from app.web.calm import CalmProtocol
 from app.web.deps import cookie_name
 from app.web.server import FRAME_BYTES
 from tests.support.people import Member
@@ -67,7 +68,7 @@ async def serving() -> AsyncIterator[Site]:
         config = uvicorn.Config(
             main.create,
             factory=True,
-            ws="websockets-sansio",
+            ws=CalmProtocol,
             ws_max_size=FRAME_BYTES,
             ws_per_message_deflate=False,
             log_config=None,

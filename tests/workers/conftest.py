@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -81,18 +82,32 @@ def setup(celery_setup: CeleryTestSetup) -> CeleryTestSetup:
     return celery_setup
 
 
+@dataclass(frozen=True)
+class Engine:
+    """A paced stand-in of llama-server in this process."""
+
+    fake: LlamaFake
+    url: str
+
+
 @pytest.fixture
-def llama() -> Iterator[str]:
-    """A paced stand-in of llama-server: 100 tokens a second, 60 to a reply."""
+def engine() -> Iterator[Engine]:
+    """One that makes 100 tokens a second, 60 to a reply."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    fake = LlamaFake(Options(rate=100.0, first_ms=5.0, slots=8, length=60))
-    yield asyncio.run_coroutine_threadsafe(fake.start(), loop).result(PATIENCE)
+    fake = LlamaFake(Options(rate=100.0, first_ms=5.0, slots=16, length=60))
+    yield Engine(fake, asyncio.run_coroutine_threadsafe(fake.start(), loop).result(PATIENCE))
     asyncio.run_coroutine_threadsafe(fake.stop(), loop).result(PATIENCE)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(PATIENCE)
     loop.close()
+
+
+@pytest.fixture
+def llama(engine: Engine) -> str:
+    """Its address."""
+    return engine.url
 
 
 class Nodes:

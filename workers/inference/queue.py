@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from app.stream.append import Appender, Entry
 from app.stream.clock import RedisClock
 from app.stream.hub import LOST, Hub
-from app.wire import hops, names
+from app.wire import hops, names, sockets
 from app.wire.envelope import NodeKeys, Ring
 from app.wire.errors import EnvelopeError
 from app.wire.events import Sealer
@@ -49,14 +49,19 @@ class QueueDoor:
         self._beaten = 0.0
         self._reached = 0.0
         self._clock: Final = RedisClock()
+        watched: dict[str, Any] = {
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "socket_keepalive_options": sockets.OPTIONS,
+        }
         pool = BlockingConnectionPool.from_url(
-            url, max_connections=8, timeout=5, socket_timeout=5, socket_connect_timeout=3, health_check_interval=15
+            url, max_connections=8, timeout=5, socket_timeout=5, health_check_interval=15, **watched
         )
         self._redis = Redis(connection_pool=pool)
         self._appender = Appender(self._redis, self._name)
         self._writer = Writer(self._appender, self._ask_to_restore)
         self._asking: Final[set[asyncio.Task[None]]] = set()
-        self._hub = Hub(Redis.from_url(url, socket_timeout=None, socket_connect_timeout=3))
+        self._hub = Hub(Redis.from_url(url, socket_timeout=None, **watched))
 
     def generate(self, turn: str, attempt: int, envelope: str) -> None:
         """Run one job; called from a Celery thread, returns when its outcome is on its way."""

@@ -123,7 +123,8 @@ export class Chat {
       if (message.turn) this.settleReply(message);
       this.tree.add(message);
     }
-    for (const turn of turns) this.mergeTurn(turn);
+    const newest = messages.at(-1)?.id ?? "";
+    for (const turn of turns) this.mergeTurn(turn, newest);
     this.page.show(this);
   }
 
@@ -136,11 +137,15 @@ export class Chat {
     if (reply && !reply.finished) delete this.tree.get(id).reply;
   }
 
-  mergeTurn({ id, message, state, attempt, position, eta, reason }) {
+  /** `newest` is the session's last message. Ids are in the order of making. */
+  mergeTurn({ id, message, state, attempt, position, eta, reason }, newest) {
     const unfinished = state === "queued" || state === "running";
-    const answered = this.tree.of(message).some((version) => version !== `turn:${id}`);
-    if (!unfinished && answered) return; // Tried again since: the failure is history.
-    if (!unfinished) for (const old of [...this.tree.of(message)]) if (old !== `turn:${id}`) this.tree.remove(old);
+    const others = this.tree.of(message).filter((version) => version !== `turn:${id}`);
+    const tries = others.filter((version) => version.startsWith("turn:"));
+    // Tried again since, or gone on with another reply: the failure is history.
+    const over = tries.some((version) => version > `turn:${id}`) || (others.length > tries.length && id < newest);
+    if (!unfinished && over) return;
+    if (!unfinished) for (const old of tries) this.tree.remove(old);
     const { reply } = this.addReply(id, message);
     if (reply.finished) return;
     if (unfinished) Object.assign(reply, state === "queued" && reply.state === "queued" ? { position, eta } : {});

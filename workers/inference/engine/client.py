@@ -109,6 +109,19 @@ class LlamaClient:
         status, body = await self._call("POST", "/tokenize", content, COUNT_SECONDS)
         return len(body["tokens"]) if status == 200 and isinstance(body, dict) else None
 
+    async def holds_marks(self, text: str) -> bool | None:
+        """Whether the model reads marks of its own in `text`; None where the server has no tokenizer to ask."""
+        if not self.is_llama:
+            return None
+        read = []
+        for special in (True, False):
+            words = {"content": text, "add_special": False, "parse_special": special}
+            status, body = await self._call("POST", "/tokenize", words, COUNT_SECONDS)
+            if status != 200 or not isinstance(body, dict):
+                return None
+            read.append(body.get("tokens"))
+        return bool(read[0] != read[1])
+
     async def open_reply(self, payload: Mapping[str, Any]) -> aiohttp.ClientResponse:
         """Start a streamed reply. The answer is not read yet; closing it ends the generation."""
         response = await self._http().post(self.url + "/v1/chat/completions", data=orjson.dumps(payload))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from workers.inference.engine.chunks import Chunk, End
 from workers.inference.engine.errors import EngineHung, EngineRefused, EngineUnreachable
 from workers.inference.engine.generate import Reply
-from workers.inference.engine.request import GenerateRequest
+from workers.inference.engine.marks import Marks
+from workers.inference.engine.request import GenerateRequest, Message
 from workers.inference.engine.settings import EngineSettings
 from workers.inference.engine.supervisor import EngineState, Supervisor
 from workers.inference.engine.trim import TEMPLATE_TOKENS, Fitted, Trimmer
@@ -50,6 +51,7 @@ class Engine:
         self.supervisor = Supervisor(settings)
         self.busy = 0
         self._speed = 0.0
+        self._marks = Marks(self._holds_marks)
 
     @property
     def state(self) -> EngineState:
@@ -71,12 +73,22 @@ class Engine:
         await self.supervisor.stop()
 
     async def fit(self, request: GenerateRequest) -> Fitted:
-        """Leave out the oldest turns of a conversation that is longer than the context."""
+        """Leave out the oldest turns of a conversation that is longer than the context, and break the marks typed in it."""
         client = await self.supervisor.wait_ready(READY_SECONDS)
+        request = await self._plain(request)
         tried = self.supervisor.tried
         template_tokens = tried.template_tokens if tried is not None else None
         trimmer = Trimmer(self.supervisor.ctx_size, client.count, template_tokens or TEMPLATE_TOKENS)
         return await trimmer.fit(request)
+
+    async def _plain(self, request: GenerateRequest) -> GenerateRequest:
+        so_far: Message = {"role": "assistant", "content": request.prefix}
+        *messages, so_far = await self._marks.plain([*request.messages, so_far])
+        return replace(request, messages=messages, prefix=so_far["content"])
+
+    async def _holds_marks(self, text: str) -> bool | None:
+        client = await self.supervisor.wait_ready(READY_SECONDS)
+        return await client.holds_marks(text)
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         """Yield the reply's chunks. Use under `contextlib.aclosing`: leaving it ends the generation at once."""
