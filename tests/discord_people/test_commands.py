@@ -1,11 +1,14 @@
 """The commands: known to Discord, for those who may, with answers that only the asker sees."""
 
 import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from app.core import redis
-from app.services import backups, tokens, turns
+from app.services import backups, links, tokens, turns
 from app.wire import names
 from app.wire.errors import NotSignedIn
 from app.wire.states import Door
@@ -16,7 +19,16 @@ from tests.support.nodes import PlayedNode
 
 ADMINISTRATORS = {"nodes", "drain", "ban", "unban", "backup", "audit", "metrics", "limits-set"}
 
-NEEDED = {"drain": {"node": "home"}, "limits-set": {"whose": "member", "kind": "prompts", "value": "none"}}
+NEEDED = {
+    "ask": {"prompt": "Why?"},
+    "sessions": {"conversation": "new"},
+    "link": {"code": "AAAA-BBBB"},
+    "drain": {"node": "home"},
+    "limits-set": {"whose": "member", "kind": "prompts", "value": "none"},
+}
+"""Options without which a command is not to be had."""
+SUGGESTED = {"model", "which", "conversation", "node", "account", "whose", "value"}
+"""Options that name something there is: nobody is to know its name by heart."""
 
 
 async def test_commands_are_told_once(empty: Hall) -> None:
@@ -29,6 +41,33 @@ async def test_commands_are_told_once(empty: Hall) -> None:
     assert puts == [1]
     told = {one.body["name"]: one for one in empty.sandbox.world.store.commands.values()}
     assert {name for name, one in told.items() if str(one.body.get("default_member_permissions")) == "32"} >= ADMINISTRATORS
+
+
+async def test_every_command_answers_before_any_server_does(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Discord gives three seconds; who it is and what they may is asked for afterwards."""
+    entered, go = threading.Event(), threading.Event()
+
+    def slow(does: Callable[..., Any]) -> Callable[..., Any]:
+        def wait(*given: Any) -> Any:
+            entered.set()
+            assert go.wait(60)
+            return does(*given)
+
+        return wait
+
+    for name in ("enter", "claim", "unlink"):
+        monkeypatch.setattr(links, name, slow(getattr(links, name)))
+    commands = [one.body for one in hall.sandbox.world.store.commands.values()]
+    assert len(commands) >= len(ADMINISTRATORS) + len(NEEDED)
+    for body in commands:
+        body["default_member_permissions"] = None
+        entered.clear()
+        go.clear()
+        told = await hall.run(body["name"], **NEEDED.get(body["name"], {}))
+        assert told["state"] in ("thinking", "answered"), body["name"]
+        assert await asyncio.to_thread(entered.wait, 60), body["name"]
+        go.set()
+        assert {one["name"] for one in body.get("options", []) if one["name"] in SUGGESTED and not one.get("autocomplete")} == set()
 
 
 async def test_administration_is_refused_to_members(hall: Hall) -> None:

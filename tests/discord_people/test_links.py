@@ -114,6 +114,13 @@ async def test_both_doors_have_one_conversation(hall: Hall, site: Site, ada: Mem
         await page.hear("done", turn=accepted["turn"])
         assert page.text(accepted["turn"]) == "I would rather not."
         await hall.reads("I would rather not.", "stand-in")
+        # And back: what is said on the page next follows what was said in Discord.
+        await page.ask("Say it here then", parent=(await asyncio.to_thread(sessions.tip, session, ada.id)))
+        writing = await node.take()
+        assert [one["content"] for one in writing.job.messages[3:]] == ["Say it", "I would rather not.", "Say it here then"]
+        await writing.begin()
+        assert await writing.end()
+        await page.hear("done")
     await hall.run("transcript")
     told = await hall.until(lambda: [one for one in hall.sandbox.world.store.messages.values() if one.attachments])
     assert told[-1].only_for == hall.id("ada")

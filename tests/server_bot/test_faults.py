@@ -12,7 +12,7 @@ import pytest
 from app.core import redis
 from app.services import channels, sessions, turns
 from app.wire import names
-from app.wire.frames import FrameKind
+from app.wire.frames import Frame, FrameKind
 from app.wire.states import Door, TurnState
 from bots.sandbox import channels as sandbox_channels
 from bots.sandbox.faults import Kind
@@ -43,6 +43,19 @@ async def test_a_post_whose_fate_is_unknown_is_made_once(ada: Member, stage: Sta
     await reply.started()
     await reply.say("a")
     await ends_well(stage, reply)
+
+
+async def test_posts_of_a_channel_keep_their_order(ada: Member, stage: Stage) -> None:
+    """The first one's connection breaks, and Discord answers slowly; those that were asked for later wait for it."""
+    await asyncio.to_thread(ada.ask, ada.session())
+    reply = await stage.node.prompt()
+    stage.fault(Kind.RESET_BEFORE, method="POST", route=POSTS, bot=stage.bot.user.id, count=2)
+    stage.fault(Kind.SLOW, method="POST", route=POSTS, bot=stage.bot.user.id, count=1, seconds=0.3)
+    place, peer = stage.bot.get_channel(reply.channel), stage.node.user.id
+    frames = [Frame(FrameKind.RESEND, reply.turn, reply.attempt, at) for at in range(5)]
+    await asyncio.gather(*(stage.bot.post(place, "home", peer, frame, frame.at) for frame in frames))
+    marks = [nonce("resend", reply.turn, reply.attempt, frame.at, reply.channel) for frame in frames]
+    assert [one.nonce for one in stage.messages(reply.channel) if one.nonce in marks] == marks
 
 
 async def test_a_task_delivered_twice_posts_once(ada: Member, lonely: Stage) -> None:
