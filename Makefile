@@ -67,7 +67,7 @@ load-month: setup-dev ## Load a month of made-up traffic into the stack of ARGS=
 	@$(BIN)/python -m tests.bench.load_month $(ARGS)
 prove: setup-dev ## The long forms of what holds the queue: a thousand reconnects, 500 kills, servers half a minute away.
 	@MEATLIZARD_LONG=1 $(BIN)/python -m pytest --timeout=0 -q -s tests/workers/test_reconnects.py tests/services/test_killed_dispatchers.py \
-	  tests/services/test_fair_queue.py $(ARGS)
+	  tests/services/test_fair_queue.py tests/outages $(ARGS)
 
 fuzz: setup-dev ## A million inputs for every parser, and hundreds for every route.
 	@$(BIN)/python -m tests.fuzz.million $(ARGS)
