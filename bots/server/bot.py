@@ -21,7 +21,7 @@ from app.wire.frames import Frame, parse_content
 from bots.server.commands.offered import offer
 from bots.server.commands.people import People
 from bots.server.commands.threads import Threads
-from bots.server.frames import Refused, read
+from bots.server.frames import Refused, Seen, read
 from bots.server.inbox import AWAY, Inbox
 from bots.server.layout import Layout
 from bots.server.outbox import Outbox, nonce
@@ -64,6 +64,7 @@ class ServerBot(discord.Client):
         self._set_ready: Final = set_ready
         self._redis: Final = redis.async_client()
         self._nodes: dict[int, str] = {}
+        self._seen: Final = Seen()
         self.outbox: Final = Outbox()
         self.layout: Final = Layout(lambda: self.home, self._redis)
         self.inbox: Final = Inbox(self, self._handle)
@@ -191,7 +192,7 @@ class ServerBot(discord.Client):
             if message.author.id not in self._nodes:
                 # A node that was introduced a moment ago, or speaks before this client is ready.
                 await self.learn_nodes()
-            found = await read(place, message, self._me(), self._nodes)
+            found = await read(place, message, self._me(), self._nodes, self._seen)
             if found is None:
                 return
             node, frame = found
@@ -203,7 +204,7 @@ class ServerBot(discord.Client):
 
     async def _elsewhere(self, message: discord.Message) -> None:
         try:
-            await read(Place("", None, None, None, 0), message, self._me(), {})
+            await read(Place("", None, None, None, 0), message, self._me(), {}, self._seen)
         except Refused as refused:
             await self._refuse(Refused("channel" if message.author.id in self._nodes else refused.reason), message)
 

@@ -1,5 +1,6 @@
 """From a message in Discord to the frame in it, and every reason not to believe one."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,6 +14,8 @@ from app.wire.frames import ATTACHMENT, Frame, FrameKind, parse_content
 ATTACHMENT_BYTES: Final = 1 << 20
 """What a node sends fits a message's text; an attachment over this is not looked at."""
 CONTROL: Final = frozenset({FrameKind.HELLO, FrameKind.PONG})
+KNOWN: Final = 20_000
+"""Envelopes remembered: an hour of five channels that are never silent; what is older has its age against it."""
 
 
 @dataclass
@@ -24,7 +27,24 @@ class Refused(Exception):
     """Whether it looks like somebody's doing, rather than a message that came late or twice."""
 
 
-async def read(place: Place, message: discord.Message, me: int, nodes: dict[int, str]) -> tuple[str, Frame] | None:
+class Seen:
+    """The envelopes that were opened of late: each is sealed for one message, and is no good in another."""
+
+    def __init__(self) -> None:
+        self._messages: Final[dict[bytes, int]] = {}
+
+    def elsewhere(self, envelope: str, message: int) -> bool:
+        """Say whether it stood in another message before, and remember it."""
+        mark = hashlib.sha256(envelope.encode()).digest()
+        first = self._messages.setdefault(mark, message)
+        if len(self._messages) > KNOWN:
+            del self._messages[next(iter(self._messages))]
+        return first != message
+
+
+async def read(
+    place: Place, message: discord.Message, me: int, nodes: dict[int, str], seen: Seen
+) -> tuple[str, Frame] | None:
     """Return the node that wrote a message and the frame in it; None where it is not for us; raise Refused."""
     found = parse_content(message.content)
     if found is None or found[0] != me:
@@ -41,6 +61,8 @@ async def read(place: Place, message: discord.Message, me: int, nodes: dict[int,
         raise Refused("too_old") from error
     except EnvelopeError as error:
         raise Refused("forged") from error
+    if seen.elsewhere(envelope, message.id):
+        raise Refused("repeated")
     if (frame.kind in CONTROL) is not (place.node is not None):
         raise Refused("channel")
     return node, frame

@@ -84,7 +84,8 @@ class Replies:
             await self._mend(relayed, channel, message, node, frame, taken)
         elif frame.kind is FrameKind.END:
             await self._end(relayed, channel, message, node, frame, standing)
-        elif not taken.new:
+        elif not taken.new and (frame.body or frame.kind is FrameKind.STARTED):
+            # Said again by the node itself, because it was asked to or could not know; a frame without text is a sign of life.
             raise Refused("repeated", suspicious=False)
 
     async def _apply(self, relayed: Relayed, frame: Frame) -> Taken:

@@ -11,8 +11,9 @@ from cryptography.fernet import Fernet
 from app.core.db import transaction
 from app.services import audit, channels, turns
 from app.wire.envelope import NodeKeys, Ring
-from app.wire.frames import Frame, FrameKind
+from app.wire.frames import Frame, FrameKind, content
 from app.wire.states import TurnState
+from bots.sandbox import messages
 from bots.sandbox.config import Bot
 from bots.sandbox.faults import Kind
 from bots.sandbox.seed import add_bot
@@ -83,6 +84,15 @@ async def test_a_frame_posted_once_more_is_refused(ada: Member, stage: Stage) ->
     await stage.refused("repeated")
     await reply.say("c")
     await ends_well(stage, reply)
+    assert stage.audited() == ["repeated"]
+
+
+async def test_text_that_the_node_says_again_disturbs_nothing_and_nobody(ada: Member, stage: Stage) -> None:
+    """A post whose fate was unknown, or one that was asked for twice: sealed anew, it is no copy."""
+    reply = await begun(ada, stage, "a", "b")
+    await reply.node.post(reply.channel, Frame(FrameKind.DELTA, reply.turn, 1, 1, b"b"))
+    await stage.refused("repeated")
+    await ends_well(stage, reply)
     assert stage.audited() == []
 
 
@@ -110,6 +120,7 @@ async def test_a_frame_for_another_channel_is_refused(ada: Member, stage: Stage)
     await stage.refused("channel")
     await ends_well(stage, reply)
     await ends_well(stage, other)
+    assert sorted(stage.audited()) == ["channel", "forged", "session"]
 
 
 async def test_keys_of_another_ring_open_nothing(ada: Member, stage: Stage) -> None:
@@ -118,6 +129,7 @@ async def test_keys_of_another_ring_open_nothing(ada: Member, stage: Stage) -> N
     await reply.node.raw(reply.channel, Frame(FrameKind.DELTA, reply.turn, 1, 1, b"evil").seal(stolen, reply.channel))
     await stage.refused("forged")
     await ends_well(stage, reply)
+    assert stage.audited() == ["forged"]
 
 
 async def test_an_old_frame_is_refused(ada: Member, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +141,7 @@ async def test_an_old_frame_is_refused(ada: Member, stage: Stage, monkeypatch: p
     await reply.node.raw(reply.channel, old)
     await stage.refused("too_old")
     await ends_well(stage, reply)
+    assert stage.audited() == ["too_old"]
 
 
 @pytest.mark.parametrize("minutes", [-10, 10])
@@ -141,6 +154,19 @@ async def test_a_clock_ten_minutes_off_does_no_harm(
     await reply.started()
     await reply.say("a", "b")
     await ends_well(stage, reply)
+
+
+async def test_a_person_is_not_believed(ada: Member, stage: Stage) -> None:
+    """Not even an administrator of the guild who has the node's keys."""
+    reply = await begun(ada, stage, "a")
+    world, sealed = stage.sandbox.world, Frame(FrameKind.DELTA, reply.turn, 1, 1, b"evil").seal(stage.node.keys, reply.channel)
+    owner = next(one.id for one in world.store.users.values() if one.name == "owner")
+    said = {"content": content(stage.bot.user.id, sealed)}
+    messages.post(world, world.store.channels[reply.channel], owner, said, {})
+    await stage.refused("author")
+    await reply.say("b")
+    await ends_well(stage, reply)
+    assert stage.audited() == ["author"]
 
 
 async def test_another_bot_is_not_believed(ada: Member, stage: Stage) -> None:
