@@ -38,21 +38,23 @@ class Done:
 class Driver:
     """Injects until its time is up; `done` tells what it did."""
 
-    def __init__(self, injections: list[Injection], dice: random.Random, pace: Pace) -> None:
-        self._injections: Final = injections
+    def __init__(self, injections: list[Injection], dice: random.Random, pace: Pace, *, each_once: bool = False) -> None:
+        """With `each_once`, each kind is done to one target only, but for kills: those spare nobody."""
+        self._injections: Final = _each_once(injections, dice) if each_once else injections
         self._dice: Final = dice
+        self._each_once: Final = each_once
         self._pace: Final = pace
         self._busy: dict[str, Injection] = {}
         self._deck: list[Injection] = []
         self.done: list[Done] = []
 
-    async def run(self, *, whole_deck: bool = False) -> None:
-        """Inject; a short run goes on until each kind has had its turn."""
+    async def run(self) -> None:
+        """Inject; a short run goes on until each has had its turn."""
         self._began = time.monotonic()
         self._deck = self._shuffled()
         rounds = 0
         async with asyncio.TaskGroup() as group:
-            while rounds == 0 if whole_deck else time.monotonic() - self._began < self._pace.seconds:
+            while rounds == 0 if self._each_once else time.monotonic() - self._began < self._pace.seconds:
                 if injection := self._next():
                     self._busy[injection.target] = injection
                     group.create_task(self._inject(injection))
@@ -87,3 +89,10 @@ class Driver:
             del self._busy[injection.target]
         now = time.monotonic()
         self.done.append(Done(injection.name, began - self._began, now - began, trouble))
+
+
+def _each_once(injections: list[Injection], dice: random.Random) -> list[Injection]:
+    chosen: dict[str, Injection] = {}
+    for one in dice.sample(injections, len(injections)):
+        chosen.setdefault(one.name if one.kind == "killed" else one.kind, one)
+    return list(chosen.values())

@@ -162,7 +162,7 @@ class Load:
             if first.ending or first.trouble or self.given_up.is_set() or (self.over.is_set() and first.seconds):
                 return
             await asyncio.sleep(0.1)
-        page = Page(first.url, first.token, first.session, first.turn, dice=dice, prompt=first.prompt)
+        page = Page(first.url, first.token, first.session, turn=first.turn, dice=dice, prompt=first.prompt)
         await page.follow("", {}, self.given_up)
         self._note(page, "", second_page=True)
 

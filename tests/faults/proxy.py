@@ -113,9 +113,7 @@ class Proxy:
                 await writer.drain()
         except OSError:
             pass
-        if link.deaf:
-            await asyncio.sleep(KEEPALIVE_SECONDS)
-        link.abort()
+        asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS if link.deaf else 0, link.abort)
 
 
 class _Link:

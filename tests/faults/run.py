@@ -29,11 +29,11 @@ class Size:
     nodes: int
     people: int
     pace: Pace
-    whole_deck: bool = False
+    each_once: bool = False
 
 
-SHORT: Final = Size(3, 24, Pace(45, 0.35, 2.5), whole_deck=True)
-"""Each kind once, in about a minute."""
+SHORT: Final = Size(3, 24, Pace(45, 0.35, 2.5), each_once=True)
+"""Each kind once, and each process killed, in about a minute."""
 
 
 def long(minutes: float) -> Size:
@@ -83,10 +83,10 @@ async def run(folder: Path, seed: int, size: Size) -> Result:
 
 async def _break(stage: Stage, seed: int, size: Size, dice: random.Random) -> Result:
     load = Load(stage, size.people, seed)
-    driver = Driver(injections.all_of(stage, load, dice), dice, size.pace)
+    driver = Driver(injections.all_of(stage, load, dice), dice, size.pace, each_once=size.each_once)
     began = time.monotonic()
     asking = asyncio.create_task(load.run())
-    await driver.run(whole_deck=size.whole_deck)
+    await driver.run()
     load.over.set()
     trouble = [one.trouble for one in driver.done if one.trouble]
     try:

@@ -1,4 +1,4 @@
-"""The short form of the fault suite: each kind of fault once, from one seed."""
+"""The short form of the fault suite: each kind of fault once, and each process killed once, from one seed."""
 
 from pathlib import Path
 
