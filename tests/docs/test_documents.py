@@ -85,6 +85,13 @@ def test_every_celery_setting_has_its_reason():
     assert wanted <= markdown.quoted("docs/decisions/0003-celery-on-redis.md")
 
 
+def test_every_test_that_a_decision_leans_on_is_there():
+    named = {found for path in DECISIONS for found in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", path.read_text(encoding="utf-8"))}
+    assert named
+    missing = [f"{file}::{test}" for file, test in sorted(named) if not re.search(rf"^(async )?def {test}\(", markdown.text(file), re.M)]
+    assert missing == []
+
+
 def test_the_changelog_keeps_its_form():
     body = markdown.text("CHANGELOG.md")
     assert "## [Unreleased]" in body
