@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.orm import Session as Transaction
 
 from app.core.broker import ask_relay
 from app.core.db import transaction
 from app.core.models import Session, Transcript, Turn, now
-from app.services import sessions, transcripts
+from app.services import place, sessions, transcripts
 from app.services.sessions import Summary
 from app.wire import names
 from app.wire.errors import BadInput, NotFound
@@ -26,6 +26,14 @@ class Archived:
     transcript: str
     """`waiting`, `stored`, `expired`, or empty where it has none."""
     messages: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the archive, and the place behind which the rest of it is; None where that was all."""
+
+    sessions: list[Archived]
+    next: str | None
 
 
 def close(session: str, user: str) -> None:
@@ -54,16 +62,20 @@ def remove(session: str, user: str) -> None:
         tx.execute(delete(Session).where(Session.id == closed(tx, session, user).id))
 
 
-def listed(user: str, most: int = 200) -> list[Archived]:
-    """Return the sessions that a person has closed, the latest first."""
+def listed(user: str, before: str = "", most: int = 100) -> Page:
+    """Return sessions that a person has closed, the latest first, those behind `before`, the `next` of another page."""
     query = select(Session, Transcript).outerjoin(Transcript, Transcript.session_id == Session.id)
     query = query.where(Session.user_id == UUID(user), Session.closed_at.is_not(None))
+    if before:
+        query = query.where(tuple_(Session.closed_at, Session.id) < tuple_(*place.read(before)))
     with transaction() as tx:
-        rows = tx.execute(query.order_by(Session.closed_at.desc()).limit(most))
-        return [
-            Archived(str(one.id), sessions.title(one), one.closed_at or now(), kept.state if kept else "", kept.messages if kept else None)
-            for one, kept in rows
-        ]
+        rows = tx.execute(query.order_by(Session.closed_at.desc(), Session.id.desc()).limit(most + 1)).all()
+    found = [
+        Archived(str(one.id), sessions.title(one), one.closed_at or now(), kept.state if kept else "", kept.messages if kept else None)
+        for one, kept in rows[:most]
+    ]
+    last = rows[most - 1][0] if len(rows) > most else None
+    return Page(found, place.told(last.closed_at, last.id) if last and last.closed_at else None)
 
 
 def closed(tx: Transaction, session: str, user: str) -> Session:

@@ -1,11 +1,14 @@
 """Backups in the object store: their names, their manifests, which ones are kept, and what a killed one left over."""
 
+import hashlib
 import io
+import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -13,7 +16,7 @@ import orjson
 from app.core import keys, objects
 from app.services.backup_tables import Prints
 from app.wire import chunks
-from app.wire.errors import BadInput, EnvelopeError, NotFound
+from app.wire.errors import BadInput, EnvelopeError, EnvelopeForged, NotFound
 
 PREFIX: Final = "backups/"
 VERSION: Final = 1
@@ -41,6 +44,9 @@ class Manifest:
     settings: dict[str, Any] = field(default_factory=dict)
     nodes: list[dict[str, Any]] = field(default_factory=list)
     transcripts: dict[str, str] = field(default_factory=dict)
+    """Key and hash of each, as earlier versions wrote them."""
+    transcript_list: list[Any] = field(default_factory=list)
+    """How many lines `transcripts.sealed` has, and the hash of them: there may be a hundred thousand."""
     version: int = VERSION
 
 
@@ -57,6 +63,55 @@ def dump_name(backup: str) -> str:
 def keep(manifest: Manifest) -> None:
     """Write a manifest: from now on the backup exists."""
     _keep(manifest.id, "manifest", asdict(manifest))
+
+
+def keep_transcripts(backup: str, found: Iterable[tuple[str, str]]) -> list[Any]:
+    """Write key and hash of each transcript beside a dump, in flat memory; return what the manifest says of it."""
+    count, digest, packer = 0, hashlib.sha256(), zlib.compressobj()
+
+    def packed() -> Iterator[bytes]:
+        nonlocal count
+        for pair in found:
+            line = orjson.dumps(pair) + b"\n"
+            digest.update(line)
+            count += 1
+            yield packer.compress(line)
+        yield packer.flush()
+
+    with tempfile.NamedTemporaryFile(prefix="backup-") as file:
+        for sealed in chunks.seal(packed(), keys.archive(), list_name(backup)):
+            file.write(sealed)
+        file.flush()
+        objects.upload(list_key(backup), Path(file.name))
+    return [count, digest.hexdigest()]
+
+
+def transcripts(found: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield key and hash of each transcript that a backup names; raise EnvelopeForged where they are not what was sealed."""
+    if not found.transcript_list:
+        yield from found.transcripts.items()
+        return
+    digest, count, opener, rest = hashlib.sha256(), 0, zlib.decompressobj(), b""
+    with objects.reading(list_key(found.id)) as body:
+        for piece in chunks.unseal(body, keys.archive(), list_name(found.id)):
+            *lines, rest = (rest + opener.decompress(piece)).split(b"\n")
+            for line in lines:
+                digest.update(line + b"\n")
+                count += 1
+                key, sha256 = orjson.loads(line)
+                yield key, sha256
+    if [count, digest.hexdigest()] != found.transcript_list:
+        raise EnvelopeForged
+
+
+def list_key(backup: str) -> str:
+    """Return the key of a backup's sealed list of transcripts."""
+    return f"{PREFIX}{backup}/transcripts.sealed"
+
+
+def list_name(backup: str) -> str:
+    """Return the name to which the chunks of that list are bound."""
+    return f"backup/{backup}/transcripts"
 
 
 def manifest(backup: str) -> Manifest:

@@ -178,7 +178,7 @@ def _take(backup: str, progress: Progress) -> Manifest:
         )
         progress("dump", 1.0)
         tables = backup_tables.prints(connection, lambda share: progress("counts", share))
-        facts = _facts(connection)
+        facts = _facts(connection) | {"transcript_list": backup_store.keep_transcripts(backup, _transcripts(connection))}
     if objects.size(backup_store.dump_key(backup)) != sealed.size:
         raise Unavailable("The object store did not keep the dump as it was sent; it is sent again.")
     manifest = Manifest(
@@ -202,7 +202,9 @@ class _Measured:
             if piece is None:
                 break
             self._rest += piece
-        taken = bytes(self._rest if size < 0 else self._rest[:size])
+        # A view: a part is megabytes, and each slice of a bytearray is one more copy of it.
+        with memoryview(self._rest) as waiting:
+            taken = bytes(waiting if size < 0 else waiting[:size])
         del self._rest[: len(taken)]
         self.size += len(taken)
         self.digest.update(taken)
@@ -241,9 +243,13 @@ def _facts(connection: Any) -> dict[str, Any]:
         head = cursor.fetchone() or (0, "")
         cursor.execute("select name, slots, lane from nodes order by name")
         nodes = [{"name": name, "slots": slots, "lane": lane} for name, slots, lane in cursor.fetchall()]
+    return {"revision": revision, "audit": list(head), "nodes": nodes}
+
+
+def _transcripts(connection: Any) -> Iterator[tuple[str, str]]:
+    with connection.cursor(name="transcripts") as cursor:  # A name: the rows stay on the server.
         cursor.execute("select key, sha256 from transcripts where key is not null")
-        transcripts = dict(cursor.fetchall())
-    return {"revision": revision, "audit": list(head), "nodes": nodes, "transcripts": transcripts}
+        yield from cursor
 
 
 def plain_settings() -> dict[str, Any]:

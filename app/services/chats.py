@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.core.db import transaction
 from app.core.models import DiscordChat, Session, Turn
-from app.services import sessions
+from app.services import session_list, sessions
 from app.wire.errors import NotFound
 from app.wire.states import Door
 
@@ -76,9 +76,7 @@ def renew(channel: int, discord_id: int, user: str) -> str:
 
 def titled(user: str, words: str, most: int) -> list[tuple[str, str]]:
     """Return id and title of a person's sessions whose title holds the words, the latest first."""
-    wanted = words.casefold().split()
-    found = [(one.id, one.title) for one in sessions.listed(user) if all(word in one.title.casefold() for word in wanted)]
-    return found[:most]
+    return [(one.id, one.title) for one in session_list.page(user, words=words).sessions[:most]]
 
 
 def begun_in_discord(ids: list[str]) -> set[str]:

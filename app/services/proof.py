@@ -41,6 +41,9 @@ def prove(backup: str, scratch: Scratch, progress: Progress = lambda *_: None) -
             problems += compare(url, manifest, lambda share: note("compare", share))
             note("migrate", 0.0)
             records = check_schema(url, manifest, problems)
+            sum(1 for _ in backup_store.transcripts(manifest))
+    except EnvelopeForged:
+        problems.append("The list of transcripts in the object store is not what was sealed.")
     except MeatLizardError as error:
         problems.append(str(error))
     found = {

@@ -46,6 +46,8 @@ def _backup(backup: str) -> bool:
     # The manifest names the sealed dump's hash: where this was cut off between the two, it is put right here.
     size, sha256 = _measured(key)
     manifest = backup_store.manifest(backup)
+    if manifest.transcript_list:
+        changed |= _object(backup_store.list_key(backup), backup_store.list_name(backup))
     proof = backup_store.proof(backup)
     old = not _opens(f"{BACKUP}{backup}/manifest.sealed", f"backup/{backup}/manifest")
     if old or (manifest.size, manifest.sha256) != (size, sha256):

@@ -1,4 +1,4 @@
-"""Conversations: their list, their messages, their titles; every look at one checks whose it is."""
+"""Conversations: their messages, their titles; every look at one checks whose it is."""
 
 import unicodedata
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import delete, literal, select
+from sqlalchemy import Row, delete, literal, select
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import aliased
 
@@ -17,7 +17,7 @@ from app.core.models import Message, Session, Turn, new_id, now
 from app.services import markdown
 from app.wire import names
 from app.wire.errors import BadInput, NotFound
-from app.wire.states import Door, TurnState
+from app.wire.states import TurnState
 
 TITLE_LENGTH: Final = 80
 """Characters of a title; the first words of the first prompt stand there until someone writes another."""
@@ -77,17 +77,7 @@ def create(user: str) -> Summary:
     return Summary(str(session.id), "", session.updated_at)
 
 
-def listed(user: str, most: int = 200) -> list[Summary]:
-    """Return a person's sessions, the latest first; not what their programs keep themselves."""
-    with transaction() as tx:
-        query = select(Session).where(
-            Session.user_id == UUID(user), Session.closed_at.is_(None), Session.door != Door.API.value
-        )
-        found = tx.scalars(query.order_by(Session.updated_at.desc()).limit(most)).all()
-        return [Summary(str(one.id), title(one), one.updated_at) for one in found]
-
-
-def title(session: Session) -> str:
+def title(session: Session | Row[UUID, bytes | None, datetime]) -> str:
     """Return a session's title in plain text; empty where it has none yet."""
     return keys.rest(str(session.id)).open(session.title).decode() if session.title else ""
 

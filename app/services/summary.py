@@ -1,5 +1,6 @@
 """What the last hours were like, from the sums: totals, how they went over time, and who and what stood out."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -17,8 +18,7 @@ _SUMS: Final = ", ".join(
     f"sum({column}[{index + 1}])" for column in ("queue_counts", "first_counts") for index in range(len(BOUNDS) + 1)
 )
 _WHAT: Final = (
-    "sum(turns), sum(turns) filter (where outcome = 'failed'), sum(turns) filter (where outcome = 'cancelled'), "
-    "sum(prompt_tokens), sum(completion_tokens), sum(speed_total), sum(speed_turns)"
+    "sum(turns), sum(failed), sum(cancelled), sum(prompt_tokens), sum(completion_tokens), sum(speed_total), sum(speed_turns)"
 )
 
 
@@ -33,34 +33,34 @@ def of(hours: int) -> dict[str, Any]:
     since = _floor(datetime.now(UTC) - timedelta(hours=hours), minutes)
     moments = [since + timedelta(minutes=minutes) * count for count in range(hours * 60 // minutes + 1)]
     place = {"span": letter, "since": since, "width": f"{minutes} minutes"}
+    by_moment: dict[datetime, dict[str, Any]] = {}
+    named: dict[str, list[dict[str, Any]]] = {"all": [], "node": [], "model": []}
     with transaction() as tx:
-        tx.execute(text("set local work_mem = '64MB'"))  # Else the groupings are sorted on disk.
-        sums: dict[int, list[Any]] = {set_: [] for set_ in (_MOMENTS, _NODES, _MODELS, _ALL)}
-        for set_, moment, node, model, *figures in tx.execute(_QUERY, place):
-            sums[set_].append((moment or node or model, *figures))
+        for about, moment, name, *figures in tx.execute(_QUERY, place):
+            if moment is not None:
+                by_moment[moment] = _facts(figures)
+            else:
+                named[about].append({"name": name or "none", **_facts(figures)})
         samples = tx.execute(_SAMPLES, place).all()
-    by_moment = {row[0]: _facts(row) for row in sums[_MOMENTS]}
-    empty = _facts((None, *[0] * (7 + 2 * (len(BOUNDS) + 1))))
+    empty = _facts([0] * (7 + 2 * (len(BOUNDS) + 1)))
     return {
         "hours": hours,
         "minutes": minutes,
         "moments": [moment.isoformat() for moment in moments],
-        "total": _facts(sums[_ALL][0]) if sums[_ALL] else empty,
+        "total": next(iter(named["all"]), empty),
         "series": [by_moment.get(moment, empty) for moment in moments],
-        "nodes": [{"name": row[0] or "none", **_facts(row)} for row in sums[_NODES]],
-        "models": [{"name": row[0] or "none", **_facts(row)} for row in sums[_MODELS]],
+        "nodes": named["node"],
+        "models": named["model"],
         "people": [asdict(one) for one in usage.most(hours, 10)],
         "samples": _lines(samples, moments),
     }
 
 
-_MOMENTS, _NODES, _MODELS, _ALL = 0b011, 0b101, 0b110, 0b111
-"""PostgreSQL's GROUPING: a bit for each of moment, node and model that a row is not about."""
-# All four groupings in one reading of the sums: each has some sixty columns, and reading is what takes the time.
 _QUERY: Final = text(
-    f"select grouping(moment, node, model), moment, node, model, {_WHAT}, {_SUMS} from (select *, "  # noqa: S608 - our own words
-    "date_bin(cast(:width as interval), at, :since) moment from metric_rollups where span = :span and at >= :since) sums "
-    "group by grouping sets ((moment), (node), (model), ()) order by 5 desc nulls last"
+    f"select about, moment, name, {_WHAT}, {_SUMS} from (select *, "  # noqa: S608 - our own words
+    "date_bin(cast(:width as interval), at, :since) moment from metric_sums where span = :span and at >= :since) sums "
+    "group by grouping sets ((about, moment), (about, name)) having grouping(moment) = 1 or about = 'all' "
+    "order by sum(turns) desc"
 )
 
 
@@ -70,8 +70,8 @@ _SAMPLES: Final = text(
 )
 
 
-def _facts(row: Any) -> dict[str, Any]:
-    _, turns, failed, cancelled, prompt, completion, speed, measured, *counts = row
+def _facts(row: Sequence[Any]) -> dict[str, Any]:
+    turns, failed, cancelled, prompt, completion, speed, measured, *counts = row
     cut = len(BOUNDS) + 1
     waits, firsts = ([int(count or 0) for count in part] for part in (counts[:cut], counts[cut:]))
     return {

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 
 from app.services import archive, transcript_markdown, transcripts
@@ -19,6 +19,7 @@ from app.web.deps import needs
 router = APIRouter(tags=["archive"])
 
 Talker = Annotated[Person, needs(Right.CHAT)]
+Before = Annotated[str, Query(max_length=100)]
 
 
 class Format(StrEnum):
@@ -43,14 +44,15 @@ async def reopen_session(session: str, who: Talker) -> dict[str, Any]:
 
 
 @router.get("/api/archive")
-async def list_archive(who: Talker) -> dict[str, Any]:
-    """Return one's closed sessions, the latest first, and where their transcripts stand."""
-    found = await asyncio.to_thread(archive.listed, who.id)
+async def list_archive(who: Talker, before: Before = "") -> dict[str, Any]:
+    """Return one's closed sessions, the latest first, and where their transcripts stand; `next` leads to the older ones."""
+    found = await asyncio.to_thread(archive.listed, who.id, before)
     return {
+        "next": found.next,
         "sessions": [
             {"id": one.id, "title": one.title, "closed_at": one.closed_at.isoformat(), "transcript": one.transcript}
-            for one in found
-        ]
+            for one in found.sessions
+        ],
     }
 
 
@@ -86,7 +88,8 @@ def _begun(session: str, how: Format) -> Iterator[bytes]:
 
 
 @router.get("/archive", response_class=HTMLResponse, include_in_schema=False)
-async def archive_page(request: Request, who: Talker) -> Response:
+async def archive_page(request: Request, who: Talker, before: Before = "") -> Response:
     """Show one's closed sessions."""
-    found = await asyncio.to_thread(archive.listed, who.id)
-    return panels.show(request, who, "archive.html", sessions=found)
+    found = await asyncio.to_thread(archive.listed, who.id, before)
+    older = request.url.include_query_params(before=found.next).query if found.next else ""
+    return panels.show(request, who, "archive.html", sessions=found.sessions, older=older)

@@ -3,10 +3,10 @@
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
-from app.services import dispatch, sessions, turns
+from app.services import dispatch, session_list, sessions, turns
 from app.services.person import Person
 from app.services.sessions import Summary
 from app.web.deps import Known, arriving
@@ -25,9 +25,15 @@ def _summary(one: Summary) -> dict[str, Any]:
 
 
 @router.get("/sessions")
-async def list_sessions(who: Known) -> dict[str, Any]:
-    """Return one's sessions, the latest first."""
-    return {"sessions": [_summary(one) for one in await asyncio.to_thread(sessions.listed, who.id)]}
+async def list_sessions(
+    who: Known, before: Annotated[str, Query(max_length=100)] = "", find: Annotated[str, Query(max_length=200)] = ""
+) -> dict[str, Any]:
+    """Return one's sessions, the latest first: a page, and as `next` what to give as `before` for the older ones.
+
+    With `find` only those whose title holds these words; a page without any may have a `next` as well.
+    """
+    page = await asyncio.to_thread(session_list.page, who.id, before, find)
+    return {"sessions": [_summary(one) for one in page.sessions], "next": page.next}
 
 
 @router.post("/sessions", status_code=201)

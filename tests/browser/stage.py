@@ -32,6 +32,7 @@ class Stage:
         ]
         self.sockets: dict[str, list[web.WebSocketResponse]] = {}
         self.heard: list[Json] = []  # What pages said on sockets
+        self.page = 100  # sessions that the list shows at once
         self.asked: list[str] = []  # REST requests: "GET /api/sessions"
         self.prompts: dict[str, Json] = {}  # Accepted, by the page's own id
         self.on_resume: Play | None = None
@@ -194,8 +195,16 @@ class Stage:
         return web.json_response({"nodes": self.nodes, "waiting": 0})
 
     async def _list(self, request: web.Request) -> web.Response:
+        words = request.query.get("find", "").split()
+        if request.query.get("before") and self.fails.get("GET /api/sessions older", 0) > 0:
+            self.fails["GET /api/sessions older"] -= 1
+            return _refusal(503, "away", "The database is away. Try again.")
         shown = [{key: one[key] for key in ("id", "title", "updated_at")} for one in self.sessions.values()]
-        return web.json_response({"sessions": shown[::-1]})
+        begin = int(request.query.get("before") or 0)
+        page = shown[::-1][begin : begin + self.page]
+        more = begin + self.page < len(shown)
+        found = [one for one in page if all(word in one["title"].lower() for word in words)]
+        return web.json_response({"sessions": found, "next": str(begin + self.page) if more else None})
 
     async def _create(self, request: web.Request) -> web.Response:
         self.asked.append("POST /api/sessions")

@@ -582,6 +582,54 @@ async def test_the_phone_has_a_drawer_and_nothing_wider_than_itself(stage: Stage
     assert all(size["width"] >= 42 and size["height"] >= 42 for size in sizes)
 
 
+async def test_the_list_goes_on_as_it_is_scrolled_and_searched(stage: Stage, open_page: Opener) -> None:
+    stage.page = 40
+    titles = [f"Talk {number}" for number in range(100)]
+    titles[3] = "Tides and moons"
+    for title in titles:
+        stage.session(title)
+    page = await open_page()
+    rows = page.locator("#sessions a")
+    await expect(rows).to_have_count(40)
+    await expect(rows.first).to_have_text("Talk 99")
+    await page.locator("#find").fill("moons tides")
+    await expect(rows).to_have_text(["Tides and moons"])
+    await page.locator("#find").fill("volcano")
+    await expect(page.locator("#sessions")).to_have_text("No title has these words.")
+    await page.locator("#find").fill("")
+    await expect(rows).to_have_count(41)
+    older = page.get_by_role("button", name="Older sessions")
+    for count in (81, 100):
+        await older.scroll_into_view_if_needed()
+        await expect(rows).to_have_count(count)
+    await expect(older).to_have_count(0)
+    texts = await rows.all_inner_texts()
+    assert sorted(texts) == sorted(titles), "each once"
+
+
+async def test_older_sessions_come_by_hand_where_the_server_was_away(stage: Stage, open_page: Opener) -> None:
+    stage.page = 10
+    for number in range(25):
+        stage.session(f"Talk {number}")
+    stage.fails["GET /api/sessions older"] = 1
+    page = await open_page()
+    rows = page.locator("#sessions a")
+    older = page.get_by_role("button", name="Older sessions")
+    await stage.until(lambda: stage.fails["GET /api/sessions older"] == 0)
+    await expect(rows).to_have_count(10)
+    await older.focus()
+    await page.keyboard.press("Enter")
+    await expect(rows).to_have_count(25)
+    await expect(rows.nth(10)).to_be_focused()
+
+
+async def test_a_reply_leads_to_where_its_time_went(stage: Stage, open_page: Opener) -> None:
+    session = session_with_reply(stage)
+    page = await open_page(f"/s/{session}")
+    turn = stage.sessions[session]["messages"][-1]["turn"]
+    await expect(page.locator(".assistant .about")).to_have_attribute("href", f"/trace/{turn}")
+
+
 async def test_the_page_is_light(stage: Stage, open_page: Opener, context: BrowserContext, watched: Any) -> None:
     page = watched(await context.new_page())
     loaded: list[tuple[str, int]] = []

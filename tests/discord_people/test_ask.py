@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.services import sessions, turns
+from app.services import session_list, turns
 from app.wire.states import TurnState, Verdict
 from bots.sandbox.faults import Kind
 from bots.server.commands.split import LIMIT
@@ -25,7 +25,7 @@ async def test_a_reply_comes_by_edits(hall: Hall, node: PlayedNode) -> None:
     assert len(said) == 1
     buttons = hall.buttons(said[0].id)
     person = await hall.person()
-    session = (await asyncio.to_thread(sessions.listed, person.id))[0]
+    session = (await asyncio.to_thread(session_list.page, person.id)).sessions[0]
     assert list(buttons) == ["Regenerate", "Continue in the browser"]
     assert buttons["Continue in the browser"].endswith(f"/s/{session.id}")
     assert said[0].flags & 4
@@ -136,7 +136,7 @@ async def test_a_command_that_is_told_twice_is_one_turn(hall: Hall, node: Played
     await node.answer("Only once.")
     await hall.reads("Only once.", "stand-in")
     person = await hall.person()
-    assert len(await asyncio.to_thread(sessions.listed, person.id)) == 1
+    assert len((await asyncio.to_thread(session_list.page, person.id)).sessions) == 1
     assert len(hall.messages()) == 1
 
 

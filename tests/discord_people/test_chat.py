@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from app.services import sessions
+from app.services import session_list
 from tests.discord_people.hall import Hall
 from tests.sandbox.people import Refused
 from tests.support import caches
@@ -35,7 +35,7 @@ async def test_each_mention_in_the_thread_is_a_turn(hall: Hall, node: PlayedNode
     said = await hall.reads("It too.", "stand-in", channel=thread)
     assert "> " not in said[-1].content
     person = await hall.person()
-    assert [one.title for one in await asyncio.to_thread(sessions.listed, person.id)] == ["Tides"]
+    assert [one.title for one in (await asyncio.to_thread(session_list.page, person.id)).sessions] == ["Tides"]
 
 
 async def test_nobody_else_is_in_the_thread(hall: Hall) -> None:

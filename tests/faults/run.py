@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any, Final
 
 from tests.faults import checker, injections
+from tests.faults.drill import Drill
 from tests.faults.driver import Done, Driver, Pace
 from tests.faults.load import Load
 from tests.faults.stage import Stage
@@ -30,15 +31,17 @@ class Size:
     people: int
     pace: Pace
     each_once: bool = False
+    drill: bool = False
+    """Whether backups are taken meanwhile, and one is brought back at the end."""
 
 
 SHORT: Final = Size(3, 24, Pace(45, 0.35, 2.5), each_once=True)
 """Each kind once, and each process killed, in about a minute."""
 
 
-def long(minutes: float) -> Size:
+def long(minutes: float, *, drill: bool = False) -> Size:
     """The long form: faults of up to a minute, about one every five seconds."""
-    return Size(4, 24, Pace(minutes * 60, 4.2, 60))
+    return Size(4, 24, Pace(minutes * 60, 4.2, 60), drill=drill)
 
 
 @dataclass
@@ -55,6 +58,8 @@ class Result:
     """Seconds that the longest wait took, and below the middle one."""
     typical: float
     findings: list[str] = field(default_factory=list)
+    backups: dict[str, int] = field(default_factory=dict)
+    """What became of the backups of a drill."""
 
     def save(self, folder: Path) -> None:
         """Keep it for the report."""
@@ -84,8 +89,10 @@ async def run(folder: Path, seed: int, size: Size) -> Result:
 async def _break(stage: Stage, seed: int, size: Size, dice: random.Random) -> Result:
     load = Load(stage, size.people, seed)
     driver = Driver(injections.all_of(stage, load, dice), dice, size.pace, each_once=size.each_once)
+    drill = Drill(stage, dice)
     began = time.monotonic()
     asking = asyncio.create_task(load.run())
+    backing_up = asyncio.create_task(drill.run(load.over)) if size.drill else None
     await driver.run()
     load.over.set()
     trouble = [one.trouble for one in driver.done if one.trouble]
@@ -97,10 +104,13 @@ async def _break(stage: Stage, seed: int, size: Size, dice: random.Random) -> Re
     load.given_up.set()
     await asking
     findings = trouble + await _settled(stage, load)
+    if backing_up:
+        await backing_up
+        findings += await asyncio.to_thread(list, drill.look())
     states = Counter(one.ending.get("event", "none") for one in load.asked if not one.second_page)
     waits = [one.seconds for one in load.asked if not one.second_page] or [0.0]
     turns = sum(not one.second_page for one in load.asked)
-    return Result(seed, time.monotonic() - began, driver.done, turns, dict(states), len(load.asked), max(waits), median(waits), findings)
+    return Result(seed, time.monotonic() - began, driver.done, turns, dict(states), len(load.asked), max(waits), median(waits), findings, dict(drill.count))
 
 
 async def _settled(stage: Stage, load: Load) -> list[str]:

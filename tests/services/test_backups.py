@@ -1,6 +1,8 @@
 """Backups: consistent under load, sealed, whole or not there; proven by restoring; brought back without a loss."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,13 +19,24 @@ from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import AuditRecord, Backup, Login, Message, Turn, User
 from app.local import scratch
-from app.services import audit, backup_store, backup_tables, backups, proof, restore, sessions, transcripts
+from app.services import (
+    audit,
+    backup_store,
+    backup_tables,
+    backups,
+    proof,
+    restore,
+    session_list,
+    sessions,
+    transcripts,
+)
 from app.wire import names
 from app.wire.errors import BadInput, Busy, MeatLizardError, NotFound, Unavailable
 from app.wire.states import Door
 from tests.support import nodes, tasks
 from tests.support.people import Member, member
 from tests.support.servers import Servers
+from tests.support.waiting import until
 
 
 def take() -> str:
@@ -82,7 +95,8 @@ def test_is_proven_and_says_what_it_holds(servers: Servers, ada: Member) -> None
     assert manifest.tables["users"][0] == 1
     assert "logins" not in manifest.tables
     assert [node["name"] for node in manifest.nodes] == ["home"]
-    assert len(manifest.transcripts) == 1
+    [(key, sha256)] = backup_store.transcripts(manifest)
+    assert key == f"transcripts/{session}/{sha256}.jsonl.gz.sealed"
     said = json.dumps(manifest.settings)
     assert manifest.settings["backup_schedule"] == settings().backup_schedule
     for secret in (settings().keys, settings().database_url, settings().s3_secret_key, settings().flower_password):
@@ -94,7 +108,7 @@ def test_nothing_in_the_store_can_be_read(servers: Servers, ada: Member) -> None
     talk(ada)
     take()
     files = [path for path in (servers.home.data / "s3").rglob("*") if path.is_file()]
-    assert {path.name for path in files} == {"dump.sealed", "manifest.sealed"}
+    assert {path.name for path in files} == {"dump.sealed", "manifest.sealed", "transcripts.sealed"}
     for path in files:
         for word in (b"ada", b"PGDMP", b"messages", b"marmalade"):
             assert word not in path.read_bytes()
@@ -138,6 +152,14 @@ def test_a_changed_or_shortened_dump_is_not_sound(servers: Servers, ada: Member)
         assert backup_store.proof(backup) == found
 
 
+def test_a_changed_list_of_transcripts_is_not_sound(servers: Servers, ada: Member) -> None:
+    backup, other = take(), take()
+    key = f"{backup_store.PREFIX}{{}}/transcripts.sealed".format
+    objects.put(key(backup), objects.get(key(other)))
+    found = proof.prove(backup, scratch.cluster)
+    assert found["problems"] == ["The list of transcripts in the object store is not what was sealed."]
+
+
 def test_rows_that_differ_are_named() -> None:
     wanted = {"a": [1, "7"], "b": [2, "8"], "c": [3, "9"]}
     found = {"a": [1, "7"], "b": [2, "6"], "d": [0, "0"]}
@@ -174,7 +196,7 @@ def test_while_it_is_restored_people_are_told(servers: Servers, ada: Member, mon
 
     def look(*given: Any) -> Any:
         try:
-            sessions.listed(ada.id)
+            session_list.page(ada.id)
         except Unavailable as error:
             said.append(str(error))
         return real(*given)
@@ -183,7 +205,7 @@ def test_while_it_is_restored_people_are_told(servers: Servers, ada: Member, mon
     monkeypatch.setattr(restore, "_made", look)
     restore.live(backup, "test", Door.CLI)
     assert said == ["The platform is being restored from a backup. Try again in a few minutes."]
-    assert sessions.listed(ada.id) == []
+    assert session_list.page(ada.id).sessions == []
 
 
 def test_a_bad_backup_changes_nothing(servers: Servers, ada: Member) -> None:
@@ -215,9 +237,9 @@ def test_a_killed_restore_is_opened_again(servers: Servers, ada: Member, monkeyp
         with pytest.raises(Killed):
             restore.live(backup, "test", Door.CLI)
     with pytest.raises(Unavailable):
-        sessions.listed(ada.id)
+        session_list.page(ada.id)
     assert restore.reopen(url)
-    assert sessions.listed(ada.id) == []
+    assert session_list.page(ada.id).sessions == []
     assert not restore.reopen(url)
 
 
@@ -288,6 +310,36 @@ def test_cut_off_anywhere_it_is_no_backup_and_is_taken_again(
     assert objects.client().list_multipart_uploads(Bucket=settings().s3_bucket).get("Uploads", []) == []
     assert backups.take(backup)
     assert backup_store.whole() == [backup]
+
+
+def test_killed_in_earnest_at_any_moment_nothing_looks_whole(servers: Servers, ada: Member) -> None:
+    """SIGKILL to `backup now` when it has begun, while it dumps, while it counts: what has a manifest is whole, all else goes."""
+    talk(ada)
+    good = take()
+    with transaction() as tx:
+        tx.execute(text("create table noise as select n, sha512(n::text::bytea) from generate_series(1, 60000) n"))
+    moments = [lambda one: one.state == "running", lambda one: one.phase == "dump", lambda one: one.phase == "counts"]
+    try:
+        for moment in moments:
+            known = {one.id for one in backups.listed()}
+            command = [sys.executable, "-m", "app.cli", "backup", "now", "--no-prove"]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                until(lambda known=known, moment=moment: any(moment(one) for one in backups.listed() if one.id not in known))
+            finally:
+                process.kill()
+                process.wait()
+            for one in backup_store.whole():
+                assert objects.size(backup_store.dump_key(one)) == backup_store.manifest(one).size
+            [again] = until(backups.tidy)
+            assert set(backup_store.there()) == set(backup_store.whole()), "no half of one is left"
+            assert good in backup_store.whole()
+            assert backups.take(again)
+    finally:
+        with transaction() as tx:
+            tx.execute(text("drop table noise"))
+    found = proof.prove(again, scratch.cluster)
+    assert found["sound"], found
 
 
 def test_one_at_a_time_and_each_once(servers: Servers, ada: Member) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import AuditRecord, Invitation, User, now
-from app.services import accounts, invitations, logins, passwords, sessions, throttle
+from app.services import accounts, invitations, logins, passwords, session_list, sessions, throttle
 from app.services.person import Person
 from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn, TooOften
 from app.wire.states import Door
@@ -112,7 +112,7 @@ def test_a_guest_becomes_an_account_with_what_they_have(servers: Servers) -> Non
     guest = logins.person(token)
     session = sessions.create(guest.id).id
     who = join(invite(), guest=guest)
-    assert [one.id for one in sessions.listed(who.id)] == [session]
+    assert [one.id for one in session_list.page(who.id).sessions] == [session]
     with pytest.raises(NotSignedIn):
         logins.person(token)
     with transaction() as tx:

@@ -15,7 +15,7 @@ from app.core import keys, objects
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Session, Transcript, Turn, new_id, now
-from app.services import archive, channels, sessions, transcript_lines, transcripts
+from app.services import archive, channels, session_list, sessions, transcript_lines, transcripts
 from app.wire import chunks, names
 from app.wire.errors import BadInput, NotFound, Unavailable
 from app.wire.states import TurnState
@@ -221,16 +221,16 @@ def test_closing_keeps_it_and_opening_again_brings_it_back(servers: Servers, ada
         archive.close(session, bob.id)
     archive.close(session, ada.id)
     assert asked_for(servers) == [session]
-    assert sessions.listed(ada.id) == []
-    assert archive.listed(bob.id) == []
-    [one] = archive.listed(ada.id)
+    assert session_list.page(ada.id).sessions == []
+    assert archive.listed(bob.id).sessions == []
+    [one] = archive.listed(ada.id).sessions
     assert (one.id, one.title, one.transcript) == (session, "One?", "waiting")
     with pytest.raises(NotFound):
         ada.ask(session, "And now?")
     with pytest.raises(NotFound):
         archive.reopen(session, bob.id)
     archive.reopen(session, ada.id)
-    assert [one.id for one in sessions.listed(ada.id)] == [session]
+    assert [one.id for one in session_list.page(ada.id).sessions] == [session]
     assert ada.ask(session, "And now?")
 
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from uuid import uuid4
 
-from app.services import sessions, transcripts
+from app.services import session_list, transcripts
 from tests.support import nodes
 from tests.support.people import Member
 from tests.support.servers import Servers
@@ -32,7 +32,7 @@ async def test_a_transcript_is_its_owners_alone(site: Site, ada: Member, bob: Me
             ("GET", f"/api/sessions/{uuid4()}/transcript"),
         ]:
             assert (await browser.request(method, path)).status_code == 404, path
-    assert sessions.listed(ada.id)
+    assert session_list.page(ada.id).sessions
 
 
 async def test_is_downloaded_open_and_closed(site: Site, ada: Member) -> None:

@@ -339,7 +339,7 @@ async def test_an_accident_tells_nothing_of_the_inside(
     def fail(*_: object) -> None:
         raise RuntimeError("SECRET of the inside")
 
-    monkeypatch.setattr("app.services.sessions.listed", fail)
+    monkeypatch.setattr("app.services.session_list.page", fail)
     async with site.browser(ada) as browser:
         answer = await browser.get("/api/sessions")
     assert answer.headers["cache-control"] == "no-store"

@@ -3,7 +3,7 @@
 from app.core.models.base import Base, new_id, now
 from app.core.models.chat import Message, Session, Turn
 from app.core.models.discord import DiscordAnswer, DiscordChat, DiscordLink, DiscordTree, LinkCode
-from app.core.models.figures import Metric, MetricRollup, RollupMark, Sample, SampleRollup, UsageRollup
+from app.core.models.figures import Metric, MetricRollup, MetricSum, RollupMark, Sample, SampleRollup, UsageRollup
 from app.core.models.keeping import Backup, Scheduled, Transcript
 from app.core.models.limits import Limit
 from app.core.models.nodes import Channel, Node
@@ -32,6 +32,7 @@ __all__ = (
     "Message",
     "Metric",
     "MetricRollup",
+    "MetricSum",
     "Node",
     "RollupMark",
     "Sample",

@@ -30,6 +30,9 @@ class Session(Base):
 
     __table_args__ = (
         Index("ix_sessions_user_id_updated_at", "user_id", "updated_at"),
+        # What lists read, from any place in them on, however much of the API's or of the archive lies between.
+        Index("ix_sessions_open", "user_id", "updated_at", "id", postgresql_where="closed_at is null and door <> 'api'"),
+        Index("ix_sessions_closed", "user_id", "closed_at", "id", postgresql_where="closed_at is not null"),
         # What retention reads: only the API's, however many conversations people have.
         Index("ix_sessions_api", "updated_at", postgresql_where="door = 'api'"),
         # For the sessions that have long been idle, whoever's they are.

@@ -74,6 +74,28 @@ class MetricRollup(Base):
     """The same for the time to the first token."""
 
 
+class MetricSum(Base):
+    """The turns of a span once more, as pages read them: all together, by node, and by model."""
+
+    __tablename__ = "metric_sums"
+
+    span: Mapped[str] = mapped_column(String(1), primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    about: Mapped[str] = mapped_column(String(8), primary_key=True)
+    """`all`, `node` or `model`."""
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    """Of the node or model; empty for all, and for turns that none had."""
+    turns: Mapped[int]
+    failed: Mapped[int]
+    cancelled: Mapped[int]
+    prompt_tokens: Mapped[int] = mapped_column(BigInteger)
+    completion_tokens: Mapped[int] = mapped_column(BigInteger)
+    speed_total: Mapped[float]
+    speed_turns: Mapped[int]
+    queue_counts: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+    first_counts: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+
+
 class UsageRollup(Base):
     """What one person used in an hour (`h`) or a day (`d`)."""
 
@@ -101,6 +123,8 @@ class SampleRollup(Base):
     samples: Mapped[int]
     total: Mapped[float]
     most: Mapped[float]
+
+    __table_args__ = (Index("ix_sample_rollups_span_at", "span", "at"),)
 
 
 class RollupMark(Base):

@@ -370,7 +370,6 @@ export class Chat {
     else say(reply.state === "failed" ? `No reply: ${reply.reason}` : "Stopped.");
   }
 
-  /** While a turn waits without a known time, look whether there is anybody to answer it. */
   /** Somebody was killed or is slow: say so, since a text that stands still looks like its end. */
   lookForSilence() {
     for (const reply of this.replies.values()) {
@@ -384,6 +383,7 @@ export class Chat {
     if (node) this.page.touch(node);
   }
 
+  /** While a turn waits without a known time, look whether there is anybody to answer it. */
   async lookWhoAnswers(reply) {
     if (reply.state !== "queued" || typeof reply.eta === "number" || performance.now() - (this.looked ?? -LOOK) < LOOK) return;
     this.looked = performance.now();

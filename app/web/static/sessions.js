@@ -4,8 +4,11 @@ import { $, el, iconButton } from "./browser.js";
 import { request } from "./server.js";
 
 const DAY = 86_400_000; // ms
+const TYPING = 250; // ms of rest after which the server is asked to search
+const rows = $("sessions");
+const LIST = "/api/sessions?";
 
-const name = (session) => session.title || "New session";
+const name = ({ title }) => title || "New session";
 
 function group(time) {
   const midnight = new Date().setHours(0, 0, 0, 0);
@@ -19,12 +22,14 @@ export class Sessions {
   constructor(handlers) {
     this.handlers = handlers;
     this.list = [];
+    this.next = null; // where the server's list goes on; `hunt` has the same for what is searched
     this.changes = 0;
     this.titles = new Map();
     this.current = null;
     this.renaming = null;
     this.drawer = matchMedia("(max-width: 760px)");
-    $("find").oninput = () => this.draw();
+    $("find").oninput = () => this.search();
+    this.watch = new IntersectionObserver(([seen]) => seen.isIntersecting && this.older(), { root: rows, rootMargin: "300px" });
     for (const id of ["new", "new-phone"]) $(id).onclick = (event) => this.go(event, null);
     $("open-side").onclick = () => this.toggle(true);
     $("close-side").onclick = $("shade").onclick = () => this.toggle(false);
@@ -38,13 +43,48 @@ export class Sessions {
   async refresh() {
     for (let changes = -1; changes !== this.changes; ) {
       changes = this.changes; // An answer from before something changed here is out of date.
-      this.list = (await request("GET", "/api/sessions")).sessions;
+      const { sessions, next } = await request("GET", LIST);
+      this.list = [...sessions, ...this.list.filter((one) => next && one.updated_at < sessions.at(-1).updated_at)];
+      if (!this.next || !next) this.next = next;
     }
     this.draw();
   }
 
+  /** Searches what is here at once, and the rest on the server when the typing rests. */
+  search() {
+    const words = $("find").value.trim();
+    const hunt = (this.hunt = words && this.next && { path: `${LIST}find=${encodeURIComponent(words)}&`, next: false });
+    clearTimeout(this.typing);
+    this.typing = setTimeout(() => hunt && ((hunt.next = ""), this.draw()), TYPING);
+    this.draw();
+  }
+
+  /** Gets the next older ones, of all or of what is searched. */
+  async older(byHand) {
+    const hunt = this.hunt || this;
+    if (this.asking === hunt || typeof hunt.next !== "string") return;
+    this.asking = hunt;
+    let found = [];
+    try {
+      const page = await request("GET", `${hunt.path ?? LIST}before=${hunt.next}`);
+      found = page.sessions.filter(({ id }) => !this.find(id));
+      hunt.next = page.next;
+    } catch (error) {
+      return byHand && this.handlers.trouble(error);
+    } finally {
+      this.asking = null;
+    }
+    this.list = [...this.list, ...found].sort((a, b) => b.updated_at.localeCompare(a.updated_at));
+    this.draw();
+    if (byHand) this.focus(`/s/${found[0]?.id}`);
+  }
+
+  focus(address) {
+    rows.querySelector(`[href="${address}"]`)?.focus({ preventScroll: true });
+  }
+
   find(id) {
-    return this.list.find((session) => session.id === id);
+    return this.list.find((one) => one.id === id);
   }
 
   change(list) {
@@ -57,7 +97,7 @@ export class Sessions {
   touch(id) {
     const found = this.find(id) ?? { id, title: this.titles.get(id) };
     found.updated_at = new Date().toISOString();
-    this.change([found, ...this.list.filter((session) => session !== found)]);
+    this.change([found, ...this.list.filter((one) => one !== found)]);
   }
 
   /** We learnt what a session is called. */
@@ -67,6 +107,11 @@ export class Sessions {
     if (!found || found.title === title) return;
     found.title = title;
     this.change(this.list);
+  }
+
+  drop({ id }) {
+    this.change(this.list.filter((one) => one.id !== id));
+    this.handlers.removed(id);
   }
 
   select(id) {
@@ -89,38 +134,47 @@ export class Sessions {
   }
 
   toggle(open) {
-    const shut = this.drawer.matches && !open;
+    const drawer = this.drawer.matches;
+    const shown = drawer && open;
     const wasOpen = document.body.classList.contains("drawer");
-    document.body.classList.toggle("drawer", this.drawer.matches && open);
-    $("shade").hidden = !(this.drawer.matches && open);
-    $("side").inert = shut;
-    $("main").inert = this.drawer.matches && open;
+    document.body.classList.toggle("drawer", shown);
+    $("shade").hidden = !shown;
+    $("side").inert = drawer && !open;
+    $("main").inert = shown;
     $("open-side").setAttribute("aria-expanded", String(open));
-    if (this.drawer.matches && open) $("close-side").focus();
+    if (shown) $("close-side").focus();
     else if (wasOpen) $("open-side").focus();
   }
 
   draw() {
     if (this.renaming) return; // What is being typed must not be swept away.
-    const wanted = $("find").value.trim().toLocaleLowerCase();
-    const found = this.list.filter((session) => name(session).toLocaleLowerCase().includes(wanted));
-    const groups = Map.groupBy ? Map.groupBy(found, (s) => group(Date.parse(s.updated_at))) : new Map([["Sessions", found]]);
-    const parts = [...groups].map(([label, sessions]) => [
+    const words = $("find").value.trim().toLocaleLowerCase().split(/\s+/);
+    const found = this.list.filter((one) => words.every((word) => name(one).toLocaleLowerCase().includes(word)));
+    const groups = {};
+    for (const one of found) (groups[group(Date.parse(one.updated_at))] ??= []).push(one);
+    const parts = Object.entries(groups).map(([label, sessions]) => [
       el("h2", {}, label),
       el("ul", { role: "list" }, ...sessions.map((session) => this.row(session))),
     ]);
-    const nothing = wanted ? "No title has these words." : "Your sessions will stand here.";
-    $("sessions").replaceChildren(...(found.length ? parts.flat() : [el("p.nothing", {}, nothing)]));
+    const more = (this.hunt || this).next != null && el("button.older", { onclick: () => this.older(true) }, "Older sessions");
+    if (more) parts.push(more);
+    if (!parts.length) parts.push(el("p.nothing", {}, words[0] ? "No title has these words." : "Your sessions will stand here."));
+    const held = document.activeElement?.closest("#sessions a")?.getAttribute("href");
+    rows.replaceChildren(...parts.flat());
+    if (held) this.focus(held);
+    this.watch.disconnect();
+    if (more) this.watch.observe(more);
   }
 
   row(session) {
+    const title = name(session);
     const current = session.id === this.current;
-    const link = el("a", { href: `/s/${session.id}`, onclick: (event) => this.go(event, session.id), dir: "auto" }, name(session));
+    const link = el("a", { href: `/s/${session.id}`, onclick: (event) => this.go(event, session.id), dir: "auto" }, title);
     if (current) link.setAttribute("aria-current", "page");
     const row = el("li", { className: current ? "current" : "" }, link);
-    const rename = iconButton("edit", `Rename “${name(session)}”`, () => this.rename(session, row));
-    const close = iconButton("archive", `Put “${name(session)}” into the archive`, () => this.close(session));
-    const remove = iconButton("bin", `Delete “${name(session)}”`, () => this.remove(session));
+    const rename = iconButton("edit", `Rename “${title}”`, () => this.rename(session, row));
+    const close = iconButton("archive", `Put “${title}” into the archive`, () => this.close(session));
+    const remove = iconButton("bin", `Delete “${title}”`, () => this.remove(session));
     row.append(el("span.row-buttons", {}, rename, close, remove));
     return row;
   }
@@ -160,8 +214,7 @@ export class Sessions {
     } catch (error) {
       return this.handlers.trouble(error);
     }
-    this.change(this.list.filter((one) => one.id !== session.id));
-    this.handlers.removed(session.id);
+    this.drop(session);
   }
 
   async remove(session) {
@@ -176,7 +229,6 @@ export class Sessions {
     } catch (error) {
       if (error.status !== 404) return this.handlers.trouble(error);
     }
-    this.change(this.list.filter((one) => one.id !== session.id));
-    this.handlers.removed(session.id);
+    this.drop(session);
   }
 }

@@ -98,7 +98,7 @@ class Message {
     this.copy = iconButton("copy", "Copy", () => confirmCopy(this.copy, this.words()));
     this.edit = iconButton("edit", "Edit", () => this.startEdit(actions));
     this.again = iconButton("again", "Regenerate", () => actions.retry(this.node));
-    this.about = el("span.about");
+    this.about = el("a.about", { title: "Where the time went" });
     this.foot = el("div.foot", {}, this.switcher, this.copy, this.edit, this.again, this.about);
     this.element = el(`article.message.${node.role}`, {}, this.note, this.content.element, this.status, this.failure, this.foot);
     this.update(node);
@@ -149,6 +149,7 @@ class Message {
     this.edit.hidden = !user || Boolean(pending) || this.busy;
     this.again.hidden = user || !finished || !turn || this.busy || !this.failure.hidden;
     this.about.textContent = finished ? about(this.node) : "";
+    this.about.href = `/trace/${turn}`;
     this.foot.hidden = this.switcher.hidden && this.copy.hidden && this.edit.hidden && this.again.hidden;
   }
 
