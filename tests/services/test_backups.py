@@ -255,6 +255,32 @@ def test_goes_into_another_database_and_only_an_empty_one(servers: Servers, ada:
             restore.into(url, backup)
 
 
+def test_the_command_asks_first_and_takes_a_backup_of_what_is_there(servers: Servers, ada: Member) -> None:
+    session = talk(ada)
+    backup = take()
+    sessions.remove(session, ada.id)
+
+    def restore_by_hand(said: str, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "app.cli", "backup", "restore", backup, *words]
+        return subprocess.run(command, input=said, capture_output=True, text=True, check=False)
+
+    refused = restore_by_hand("n\n")
+    assert (refused.returncode, "in place of all that this platform holds" in refused.stdout) == (130, True)
+    assert (session_list.page(ada.id).sessions, backup_store.whole()) == ([], [backup])
+    with database(servers) as url:
+        beside = restore_by_hand("", "--to", url.replace("+psycopg2", ""))
+        assert (beside.returncode, "is restored there" in beside.stdout) == (0, True), beside.stderr
+    assert session_list.page(ada.id).sessions == []
+    done = restore_by_hand("y\n")
+    assert done.returncode == 0, done.stderr
+    for phase in ("Dumping and sealing", "Counting and hashing", "Restoring aside", "Comparing every table", "Putting it in place"):
+        assert f"{phase} " in done.stderr
+    assert "100 %" in done.stderr
+    assert [one.id for one in session_list.page(ada.id).sessions] == [session]
+    [before] = set(backup_store.whole()) - {backup}
+    assert before in done.stdout
+
+
 def test_an_older_versions_backup_is_migrated(servers: Servers, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     """A database of the schema before this one is backed up; what comes back has the newest."""
     head = migrate.current(servers.settings.database_url)

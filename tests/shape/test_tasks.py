@@ -2,11 +2,14 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from celery import Celery
+from celery.schedules import crontab
 
 import celeryconfig
+from app.core.config import settings
 from app.wire import names
 from tests.support.servers import Servers
 
@@ -64,6 +67,19 @@ def test_beat_sends_only_what_is_named_and_lets_none_pile_up(app: Celery) -> Non
             assert entry["options"]["expires"] <= entry["schedule"], "what was not run in its time is sent again anyway"
         else:
             assert entry["options"]["expires"] <= 86_400, "of what was missed for a day one is enough"
+
+
+def test_the_backup_goes_by_the_setting_in_crons_form(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def entries(line: str) -> dict[str, Any]:
+        monkeypatch.setenv("MEATLIZARD_BACKUP_SCHEDULE", line)
+        settings.cache_clear()
+        found: dict[str, Any] = importlib.import_module("workers.app").schedule()
+        return found
+
+    assert entries("30 4 * * 0")["backup"]["schedule"] == crontab(minute="30", hour="4", day_of_week="0")
+    assert "backup" not in entries("")
+    with pytest.raises(ValueError, match="MEATLIZARD_BACKUP_SCHEDULE is not right: 'every day'"):
+        entries("every day")
 
 
 def test_the_consumed_queues_are_those_of_the_command_line(repository: Path) -> None:

@@ -30,7 +30,7 @@ export function icon(name) {
 
 /** A button that shows an icon and says `label` to those who cannot see it. */
 export function iconButton(name, label, onclick) {
-  return el("button.icon", { type: "button", title: label, "aria-label": label, onclick }, icon(name));
+  return el("button.icon", { title: label, "aria-label": label, onclick }, icon(name));
 }
 
 /** The only place where HTML enters the page: the server sanitised it (app/services/markup.py). */

@@ -379,7 +379,11 @@ export class Chat {
 
   holdUp(reply, heldUp) {
     reply.heldUp = heldUp;
-    const node = this.tree.get(`turn:${reply.turn}`);
+    this.redraw(reply);
+  }
+
+  redraw({ turn }) {
+    const node = this.tree.get(`turn:${turn}`);
     if (node) this.page.touch(node);
   }
 
@@ -390,8 +394,7 @@ export class Chat {
     this.platform = await request("GET", "/api/state").catch(() => this.platform);
     for (const one of this.replies.values()) {
       one.nobody = one.state === "queued" && this.platform !== null && !here(this.platform.nodes).length;
-      const node = this.tree.get(`turn:${one.turn}`);
-      if (node) this.page.touch(node);
+      this.redraw(one);
     }
   }
 }

@@ -31,10 +31,8 @@ const page = {
   },
 
   connection(state) {
-    const pill = $("pill");
-    const lost = state === "lost" || !navigator.onLine;
-    pill.hidden = !lost;
-    pill.textContent = navigator.onLine ? "Reconnecting…" : "Offline – your text is kept";
+    $("pill").hidden = state !== "lost" && navigator.onLine;
+    $("pill").textContent = navigator.onLine ? "Reconnecting…" : "Offline – your text is kept";
   },
 
   made(id) {

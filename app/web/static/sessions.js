@@ -136,8 +136,9 @@ export class Sessions {
   toggle(open) {
     const drawer = this.drawer.matches;
     const shown = drawer && open;
-    const wasOpen = document.body.classList.contains("drawer");
-    document.body.classList.toggle("drawer", shown);
+    const { classList } = document.body;
+    const wasOpen = classList.contains("drawer");
+    classList.toggle("drawer", shown);
     $("shade").hidden = !shown;
     $("side").inert = drawer && !open;
     $("main").inert = shown;
@@ -220,7 +221,7 @@ export class Sessions {
   async remove(session) {
     const ask = $("ask");
     $("ask-text").textContent = `“${name(session)}” and everything in it will be gone.`;
-    ask.returnValue = "no"; // Also what Escape means.
+    ask.returnValue = "no"; // As does Escape.
     ask.showModal();
     await new Promise((resolve) => ask.addEventListener("close", resolve, { once: true }));
     if (ask.returnValue !== "yes") return;

@@ -57,7 +57,7 @@ class Content {
 /** Puts code blocks into a frame with their language and a button that copies them. */
 function withCopyButtons(part) {
   for (const pre of part.querySelectorAll("pre")) {
-    const button = el("button.copy-code", { type: "button" }, "Copy");
+    const button = el("button.copy-code", {}, "Copy");
     button.onclick = () => confirmCopy(button, pre.textContent);
     const bar = el("div.code-bar", {}, el("span.code-label", {}, pre.dataset.lang ?? ""), button);
     const frame = el("div.code", { dir: "ltr" }, bar);
@@ -89,7 +89,7 @@ class Message {
     this.note = el("p.note", { hidden: true });
     this.status = el("p.status", { hidden: true });
     this.reason = el("span");
-    this.retry = el("button.retry", { type: "button", onclick: () => actions.retry(this.node) }, "Retry");
+    this.retry = el("button.retry", { onclick: () => actions.retry(this.node) }, "Retry");
     this.failure = el("div.failure", { hidden: true }, icon("warn"), this.reason, this.retry);
     this.back = iconButton("back", "Previous version", () => actions.switch(this.node, -1));
     this.place = el("span.place");
@@ -168,10 +168,7 @@ class Message {
     };
     const save = (event) => {
       event.preventDefault();
-      const text = box.value.trim();
-      if (!text || !actions.edit(this.node, box.value)) return;
-      form.remove();
-      this.element.classList.remove("editing");
+      if (box.value.trim() && actions.edit(this.node, box.value)) stop();
     };
     const cancel = el("button.quiet", { type: "button", onclick: stop }, "Cancel");
     const form = el("form.edit", { onsubmit: save }, box, el("p.hint", {}, "Sending makes another version; this one stays."));
@@ -187,14 +184,12 @@ class Message {
   }
 }
 
-const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
-
 function notes({ reply, left_out: kept, note, attempt }) {
   const leftOut = reply?.leftOut || kept;
   const carriedOn = reply ? reply.carriedOn : attempt > 1;
   return [
     leftOut
-      ? `${plural(leftOut, "earlier message was", "earlier messages were")} left out: the conversation is longer than the model's context.`
+      ? `${leftOut === 1 ? "1 earlier message was" : `${leftOut} earlier messages were`} left out: the conversation is longer than the model's context.`
       : "",
     carriedOn ? "Carried on after an interruption." : "",
     note ?? "",
@@ -236,7 +231,7 @@ function failure({ role, reply, state, reason }) {
 
 function about({ model, node, usage }) {
   const speed = usage?.tokens_per_second;
-  const where = model && node ? `${model} on ${node}` : (model ?? node ?? "");
+  const where = [model, node].filter(Boolean).join(" on ");
   return [where, speed ? `${speed < 10 ? speed.toFixed(1) : Math.round(speed)} tokens/s` : ""].filter(Boolean).join(" · ");
 }
 

@@ -174,18 +174,21 @@ export class Tree {
   }
 
   move(id, parent) {
-    const node = this.nodes.get(id);
-    const siblings = this.of(node.parent);
-    siblings.splice(siblings.indexOf(id), 1);
+    const node = this.detach(id);
     node.parent = parent;
     this.of(parent).push(id);
   }
 
-  remove(id) {
+  detach(id) {
     const node = this.nodes.get(id);
-    if (!node) return;
     const siblings = this.of(node.parent);
     siblings.splice(siblings.indexOf(id), 1);
+    return node;
+  }
+
+  remove(id) {
+    if (!this.nodes.has(id)) return;
+    const node = this.detach(id);
     if (this.chosen.get(node.parent) === id) this.chosen.delete(node.parent);
     this.nodes.delete(id);
   }
