@@ -109,6 +109,7 @@ class Asking:
         self._quiet = quiet
         self._shown = bytearray()
         self._sent_at = 0.0
+        self._attempt = 0
         self._unwanted = False
 
     def run(self) -> Answer:
@@ -160,7 +161,9 @@ class Asking:
                     call(f"{self._base}/api/turns/{answer.turn}/stop", self._token, b"")
             case "started":
                 answer.node = event.get("node", "")
-                self._cut(event["at"])
+                if event["attempt"] > self._attempt:  # Else it is told again, after a connection that broke.
+                    self._attempt = event["attempt"]
+                    self._cut(event["at"])
             case "delta":
                 self._show(event["at"], event["text"].encode())
             case "done" | "failed" | "cancelled" as state:

@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from statistics import median
 from typing import Final
 
@@ -15,6 +16,12 @@ RECENT_TURNS: Final = 50
 """Turns of a node whose durations make its estimate."""
 LEFT_SHARE: Final = 0.25
 """A turn that has run longer than every recent one is taken to need this much of a usual one still."""
+
+
+MOVES: Final = 2000
+FEWEST_GAMES: Final = 9
+MOST_GAMES: Final = 63
+"""How often a line is played through: a short one often, a long one seldom, so that each telling costs milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,32 +89,36 @@ def slots() -> dict[str, Slots]:
 
 
 def played(line: Sequence[Waiting], nodes: Mapping[str, Slots]) -> list[Place]:
-    """Play the line through on the nodes' slots, each turn as long as half of the node's recent ones, and return the places."""
-    usual = {name: median(node.recent) for name, node in nodes.items() if node.recent}
-    over_all = median([seconds for node in nodes.values() for seconds in node.recent] or [0.0])
-    free: dict[str, list[float]] = {}
-    for name, node in nodes.items():
-        lasts = usual.get(name, over_all)
-        times = [_left(node.recent, ran, lasts) for ran in node.running] + [0.0] * (node.slots - len(node.running))
-        # More may run than there are slots now: the latest of them then free none.
-        free[name] = sorted(times)[max(0, len(times) - node.slots) :]
-        heapq.heapify(free[name])
-    told = []
-    for index, turn in enumerate(line):
-        able = [name for name, node in nodes.items() if free[name] and turn.model in ("", node.model)]
-        if not able or not over_all:
-            told.append(Place(index + 1, None))
-            continue
-        best = min(able, key=lambda name: free[name][0])
-        begins = free[best][0]
-        heapq.heapreplace(free[best], begins + usual.get(best, over_all))
-        told.append(Place(index + 1, begins))
-    return told
+    """Play the line through on the nodes' slots, many times, and return the places with the middle of the waits.
+
+    Each turn lasts as long as one of the node's recent ones, taken by dice: how long the first of several slots takes to
+    come free, and how long several turns take together, no single usual duration tells.
+    """
+    everywhere = [seconds for node in nodes.values() for seconds in node.recent]
+    lasts = {name: node.recent or everywhere for name, node in nodes.items()}
+    able = [[name for name, node in nodes.items() if node.slots and turn.model in ("", node.model)] for turn in line]
+    begins: list[list[float]] = [[] for _ in line]
+    for game in range(max(FEWEST_GAMES, min(MOST_GAMES, MOVES // max(1, len(line)))) if everywhere else 0):
+        # The same dice each time: what people are told changes where the line does, not by chance.
+        dice = Random(game)
+        free = {name: _free(node, lasts[name], dice) for name, node in nodes.items()}
+        for index, able_now in enumerate(able):
+            if able_now:
+                best = min(able_now, key=lambda name: free[name][0])
+                begins[index].append(free[best][0])
+                heapq.heapreplace(free[best], free[best][0] + dice.choice(lasts[best]))
+    return [Place(index + 1, median(times) if times else None) for index, times in enumerate(begins)]
 
 
-def _left(recent: Sequence[float], ran: float, usual: float) -> float:
-    longer = [seconds - ran for seconds in recent if seconds > ran]
-    return median(longer) if longer else usual * LEFT_SHARE
+def _free(node: Slots, lasts: Sequence[float], dice: Random) -> list[float]:
+    times = [_left(lasts, ran, dice) for ran in node.running] + [0.0] * (node.slots - len(node.running))
+    # More may run than there are slots now: the latest of them then free none.
+    return sorted(times)[max(0, len(times) - node.slots) :]
+
+
+def _left(lasts: Sequence[float], ran: float, dice: Random) -> float:
+    longer = [seconds - ran for seconds in lasts if seconds > ran]
+    return dice.choice(longer) if longer else median(lasts) * LEFT_SHARE
 
 
 def _numbers(raw: Sequence[bytes]) -> list[float]:

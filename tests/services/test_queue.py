@@ -153,7 +153,7 @@ def test_places_and_time_left(ada: Member, bob: Member) -> None:
     other = bob.ask(bob.session()).turn
     assert [dispatch.place(turn) for turn in (first, other, second)] == [(1, None), (2, None), (3, None)]
     nodes.ready(slots=1)
-    for seconds in (2, 4, 60):
+    for seconds in (2, 4, 6):
         estimate.remember("home", seconds * 1000)
     redis.client().lpush(names.node_recent("home"), "what nobody of us wrote")
     dispatch.dispatch()
