@@ -12,6 +12,7 @@ from app.services import backups, links, tokens, turns
 from app.wire import names
 from app.wire.errors import NotSignedIn
 from app.wire.states import Door
+from bots.server.commands import audit, offered
 from tests.discord_people.hall import Hall
 from tests.sandbox.people import Refused
 from tests.support import caches
@@ -31,16 +32,24 @@ SUGGESTED = {"model", "which", "conversation", "node", "account", "whose", "valu
 """Options that name something there is: nobody is to know its name by heart."""
 
 
-async def test_commands_are_told_once(empty: Hall) -> None:
+async def test_commands_are_told_once_and_again_when_they_changed(empty: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def puts() -> int:
+        counts = await empty.control.get("requests")
+        return sum(one["count"] for one in counts if one["method"] == "PUT" and one["route"].endswith("/commands"))
+
+    def told() -> dict[str, Any]:
+        return {one.body["name"]: one.body for one in empty.sandbox.world.store.commands.values()}
+
     for _ in range(2):
         async with empty.server_bot():
             await empty.run("status")
             await empty.whispered("Your role: member.")
-    counts = await empty.control.get("requests")
-    puts = [one["count"] for one in counts if one["method"] == "PUT" and one["route"].endswith("/commands")]
-    assert puts == [1]
-    told = {one.body["name"]: one for one in empty.sandbox.world.store.commands.values()}
-    assert {name for name, one in told.items() if str(one.body.get("default_member_permissions")) == "32"} >= ADMINISTRATORS
+    assert await puts() == 1
+    assert {name for name, body in told().items() if str(body.get("default_member_permissions")) == "32"} >= ADMINISTRATORS
+    monkeypatch.setattr(offered, "NOUNS", tuple(noun for noun in offered.NOUNS if noun is not audit))
+    async with empty.server_bot():
+        await empty.until(lambda: "audit" not in told())
+    assert await puts() == 2
 
 
 async def test_every_command_answers_before_any_server_does(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
