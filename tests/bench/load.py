@@ -83,16 +83,18 @@ class Asked:
 
 
 async def crowd(url: str, asked: list[Asked]) -> list[Seen]:
-    """Ask as several people, each prompt in a session of its own and at its own moment."""
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
-        pages = [await _page(client, url, {"Authorization": f"Bearer {one.token}"}) for one in asked]
+    """Ask as several people, each prompt in a session of its own, which is opened at the prompt's own moment."""
+
+    async def person(one: Asked) -> Seen:
+        await asyncio.sleep(one.after)
+        page = await _page(client, url, {"Authorization": f"Bearer {one.token}"})
         try:
-            return await asyncio.gather(
-                *(_chain(page, one.prompt, one.tokens, one.after) for page, one in zip(pages, asked, strict=True))
-            )
+            return await _chain(page, one.prompt, one.tokens, 0.0)
         finally:
-            for page in pages:
-                await page.close()
+            await page.close()
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
+        return await asyncio.gather(*map(person, asked))
 
 
 async def _page(client: aiohttp.ClientSession, url: str, headers: dict[str, str] | None = None) -> aiohttp.ClientWebSocketResponse:

@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import User
-from app.services import accounts, logins, tokens
+from app.services import accounts, estimate, logins, tokens
 from app.web import deps, main
 from app.web.security import BODY_BYTES, HEADERS
 from app.wire.states import Door
@@ -357,6 +357,17 @@ async def test_health_and_state(site: Site, ada: Member, node: PlayedNode) -> No
     assert (shown["name"], shown["slots"], shown["busy"], shown["state"]) == ("home", 2, 0, "ready")
     assert "error" not in shown
     assert state["waiting"] == 0
+
+
+async def test_a_page_that_is_loaded_knows_the_place_of_what_waits(site: Site, ada: Member, node: PlayedNode) -> None:
+    estimate.remember("home", 8000)
+    session = ada.session()
+    waiting = [ada.ask(session).turn for _ in range(4)][2:]
+    async with site.browser(ada) as browser:
+        shown = (await browser.get(f"/api/sessions/{session}")).json()["turns"]
+    found = {one["id"]: (one["position"], one["eta"]) for one in shown if one["state"] == "queued"}
+    assert [found[turn][0] for turn in waiting] == [1, 2]
+    assert all(0 < found[turn][1] <= 8 for turn in waiting)
 
 
 def test_no_route_is_hidden_from_these_tests() -> None:

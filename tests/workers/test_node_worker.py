@@ -10,7 +10,7 @@ from pytest_celery import CeleryTestSetup
 from app.core import keys, redis
 from app.core.db import transaction
 from app.core.models import Turn
-from app.services import queue, replay, sweep, turns
+from app.services import nodes, queue, replay, sweep, turns
 from app.wire import names
 from app.wire.jobs import Job
 from app.wire.states import TurnState
@@ -60,6 +60,11 @@ def test_answers_with_no_more_rights_than_its_own(setup: CeleryTestSetup, node_w
     for words in asked.values():
         assert words not in node.logs()
     assert redis.client().scard(names.node_leases("home")) == 0
+    [told] = nodes.listed()
+    assert (told.name, told.lane, told.slots, told.busy, told.state, told.model) == ("home", "queue", 2, 0, "ready", row(turn).model)
+    assert told.tokens_per_second
+    assert told.memory
+    assert 0 < redis.client().ttl(names.node_key("home")) <= names.NODE_TTL_SECONDS, "a node that falls silent is away soon"
 
 
 def test_takes_what_waited_for_it(setup: CeleryTestSetup, node_workers: Nodes, ada: Member) -> None:

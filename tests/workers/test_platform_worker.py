@@ -67,6 +67,23 @@ def test_dispatches_when_a_node_has_come_up(setup: CeleryTestSetup, ada: Member)
     assert until(nodes.jobs, said=setup.worker.logs)[0].turn == turn
 
 
+def test_tells_those_who_wait_when_the_line_moves(setup: CeleryTestSetup, ada: Member, bob: Member) -> None:
+    nodes.ready(slots=1)
+    session = ada.session()
+    asked = [ada.ask(session).turn for _ in range(3)]
+
+    def told(turn: str, place: bytes) -> bool:
+        return (redis.client().hget(names.turn_meta(turn), "place") or b"").startswith(place)
+
+    until(lambda: told(asked[1], b"1/") and told(asked[2], b"2/"), said=setup.worker.logs)
+    [job] = nodes.jobs()
+    send_outcome(setup, job)
+    until(lambda: told(asked[2], b"1/"), said=setup.worker.logs)
+    # Somebody who had nothing yet goes before a third prompt of the same person.
+    bob.ask(bob.session())
+    until(lambda: told(asked[2], b"2/"), said=setup.worker.logs)
+
+
 def test_an_outcome_that_nobody_sealed_is_dropped(setup: CeleryTestSetup, ada: Member) -> None:
     nodes.ready()
     turn = ada.ask(ada.session()).turn
