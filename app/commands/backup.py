@@ -11,14 +11,6 @@ from app.commands.home import Home
 app = typer.Typer(help="Backups: take, list, prove, bring back.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print one object.")]
-PHASES = {
-    "dump": "Dumping and sealing",
-    "counts": "Counting and hashing",
-    "restore": "Restoring aside",
-    "compare": "Comparing every table",
-    "migrate": "Migrating, walking the audit trail",
-    "swap": "Putting it in place",
-}
 
 
 @app.command("now")
@@ -186,6 +178,7 @@ def _bars(quiet: bool) -> Iterator[Callable[[str, float], None]]:
 
     from app import logs
     from app.core.config import settings
+    from app.services.backups import PHASES
 
     logs.configure("backup", "WARNING" if settings().log_level == "INFO" else settings().log_level)
     columns = (TextColumn("{task.description:<36}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn())

@@ -35,6 +35,15 @@ SECRET: Final = frozenset({"s3_access_key"})
 SOON: Final = timedelta(minutes=10)
 """A scheduled backup is left out where another was taken so short a time ago."""
 
+PHASES: Final = {
+    "dump": "Dumping and sealing",
+    "counts": "Counting and hashing",
+    "restore": "Restoring aside",
+    "compare": "Comparing every table",
+    "migrate": "Migrating, walking the audit trail",
+    "swap": "Putting it in place",
+}
+"""What is done in each phase, in people's words."""
 Progress = Callable[[str, float], None]
 """Called with the phase and how much of it is done, 0 to 1."""
 

@@ -26,6 +26,7 @@ async def backups_page(request: Request, who: Keeper) -> Response:
         who,
         "backups.html",
         backups=await asyncio.to_thread(backups.listed),
+        phases=backups.PHASES,
         entries=await asyncio.to_thread(schedule.listed),
         waiting=await asyncio.to_thread(transcripts.waiting),
     )
