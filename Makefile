@@ -7,7 +7,7 @@ INSTALL := $(BIN)/python requirements/install.py
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test check format bench bench-discord bench-queue load-month faults prove lock clean fuzz audit-dependencies
+.PHONY: help setup setup-dev run test check format bench bench-discord bench-hostile bench-queue load-month faults prove lock clean fuzz audit-dependencies
 
 help: ## Show this.
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 12
@@ -60,6 +60,9 @@ bench-discord: setup-dev ## Measure the discord lane on sandboxes: how soon word
 bench-queue: setup-dev ## Measure the queue's promises: how soon stop frees a slot, how true the time left is, how soon a reply moves.
 	@$(BIN)/python -m tests.bench.queue $(ARGS)
 
+bench-hostile: setup-dev ## Measure how long ten people wait while two hundred sockets do their worst.
+	@$(BIN)/python -m tests.bench.hostile $(ARGS)
+
 faults: setup-dev ## Break everything for half an hour and see what comes of it: make faults ARGS="--seed 7 --minutes 30".
 	@$(BIN)/python -m tests.faults $(ARGS)
 
@@ -75,7 +78,7 @@ fuzz: setup-dev ## A million inputs for every parser, and hundreds for every rou
 	@MEATLIZARD_FUZZ_EXAMPLES=200 $(BIN)/python -m pytest --timeout=0 -q tests/fuzz/test_routes.py
 
 audit-dependencies: setup-dev ## Ask PyPI's advisories about every locked package; needs the internet.
-	@for file in runtime node dev; do $(BIN)/pip-audit --no-deps --disable-pip -r requirements/$$file.txt || exit 1; done
+	@$(BIN)/python requirements/audit.py requirements/runtime.txt requirements/node.txt requirements/dev.txt
 
 lock: setup-dev ## Resolve the dependencies anew; needs uv, which it fetches into .venv.
 	@$(BIN)/python -m pip install --quiet uv

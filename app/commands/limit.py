@@ -17,17 +17,17 @@ def limit_list(home: Home = None) -> None:
 
     from app.services import limits
 
-    shown = Table("whose", "prompts a minute", "tokens a day", "pages at once")
+    shown = Table("whose", "prompts a minute", "tokens a day", "turns at once", "pages at once", "tries to sign in")
     for _, name, held, changed in limits.table():
-        words = ["none" if held[kind] is None else f"{held[kind]:,}" for kind in limits.Kind]
+        words = ["-" if kind not in held else "none" if held[kind] is None else f"{held[kind]:,}" for kind in limits.Kind]
         shown.add_row(name, *(f"{word} (set)" if kind in changed else word for kind, word in zip(limits.Kind, words, strict=True)))
     Console().print(shown)
 
 
 @app.command("set")
 def limit_set(
-    scope: Annotated[str, typer.Argument(help="A role, a user's name, token:ID or address.")],
-    kind: Annotated[str, typer.Argument(help="prompts (a minute), tokens (a day) or sockets (pages at once).")],
+    scope: Annotated[str, typer.Argument(help="A role, a user's name, token:ID, address or name.")],
+    kind: Annotated[str, typer.Argument(help="prompts (a minute), tokens (a day), turns (at once), sockets (pages at once) or tries (to sign in).")],
     value: Annotated[str, typer.Argument(help="A number, none or default.")],
     home: Home = None,
 ) -> None:

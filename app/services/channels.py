@@ -123,9 +123,12 @@ def recycled(place: Place) -> None:
 
 
 def closed(session: str) -> Place | None:
-    """Return the place of a session that is over, and forget it where the session is deleted."""
+    """Return the place of a session that is over; None where it has none, or is not over."""
     identity = sessions.parse_id(session)
     with transaction() as tx:
+        kept = tx.get(Session, identity)
+        if kept is not None and kept.closed_at is None:  # Opened again meanwhile; or it was not we who asked.
+            return None
         row = tx.scalar(select(Channel).where(Channel.session_id == identity))
         return _shown(row) if row else None
 

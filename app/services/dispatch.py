@@ -26,11 +26,13 @@ ETA_STEP: Final = 0.1
 """A time left is told anew when it has changed by more than this share of itself, or by a second."""
 
 # The row is written before the task goes out: an attempt that PostgreSQL does not know could be given out twice under
-# the same number. In the same round trip: the conversation up to the prompt, from its root.
+# the same number. Which nodes there are is PostgreSQL's to say too: with a removed one's keys, whoever can write to Redis
+# would have prompts sealed for it. In the same round trip: the conversation up to the prompt, from its root.
 _LEASE: Final = text("""
 with recursive turn as (
   update turns set attempt = :attempt, state = 'running', node = :node, lane = :lane, leased_at = :now
   where id = :turn and attempt < :attempt and state in ('queued', 'running') and not stopped
+    and exists (select from nodes where name = :node and removed_at is null)
   returning prompt_id, session_id, sampling, form
 ), line as (
   select m.id, m.parent_id, m.role, m.body, 0 as depth from messages m join turn on m.id = turn.prompt_id

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Final
 
 from app.core import redis
-from app.services import queue
+from app.services import nodes, queue
 from app.services.queue import Waiting
 from app.wire import names
 
@@ -84,7 +84,7 @@ def slots() -> dict[str, Slots]:
         (state, count, model), recent, taken = told[3 * index : 3 * index + 3]
         if state == b"ready" and name.encode() not in draining:
             running = [max(0.0, now - since.get(turn, now)) for turn in taken]
-            found[name] = Slots((model or b"").decode(), _numbers(recent), running, _count(count))
+            found[name] = Slots((model or b"").decode(errors="replace"), _numbers(recent), running, nodes.slots(count))
     return found
 
 
@@ -129,10 +129,3 @@ def _numbers(raw: Sequence[bytes]) -> list[float]:
         except ValueError:
             continue  # Not of our writing; it makes no estimate and breaks none.
     return found
-
-
-def _count(raw: bytes | None) -> int:
-    try:
-        return max(0, int(raw or 0))
-    except ValueError:
-        return 0

@@ -111,7 +111,7 @@ def _queues() -> Iterator[Metric]:
     yield GaugeMetricFamily(f"{P}figures_waiting", "Figures that are not in PostgreSQL yet.", lengths["figures"])
     refused = CounterMetricFamily(f"{P}frames_refused", "Messages in Discord that were not believed.", labels=["reason"])
     for reason, count in sorted(redis.client().hgetall(names.REFUSED).items()):
-        refused.add_metric([reason.decode()], float(count))
+        refused.add_metric([reason.decode(errors="replace")], float(count))
     yield refused
 
 
@@ -124,7 +124,7 @@ def _nodes() -> Iterator[Metric]:
     )
     gauges = {kind: GaugeMetricFamily(f"{P}{name}", words, labels=["node"]) for kind, name, words in NODE_GAUGES}
     for node in nodes.listed():
-        said = {key.decode(): value.decode() for key, value in redis.client().hgetall(names.node_key(node.name)).items()}
+        said = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in redis.client().hgetall(names.node_key(node.name)).items()}
         up.add_metric([node.name, node.lane], float(node.state == "ready"))
         busy.add_metric([node.name], node.busy)
         for kind, family in gauges.items():

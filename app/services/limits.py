@@ -1,4 +1,4 @@
-"""How much people may use: prompts a minute, tokens a day, open pages; per role, user, token and address, changed live."""
+"""How much may be used: prompts a minute, turns at once, tokens a day, pages, tries; per role, user, token and address; changed live."""
 
 import contextlib
 import time
@@ -21,9 +21,9 @@ from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import ApiToken, Limit, Turn, User, now
 from app.services import audit
+from app.services.network import place as place_of
 from app.services.person import Person
 from app.services.rights import Rank
-from app.services.throttle import network
 from app.wire import names
 from app.wire.errors import BadInput, Busy, NotFound, TooOften
 from app.wire.states import Door
@@ -38,24 +38,35 @@ class Kind(StrEnum):
     """Prompts a minute, in any sixty seconds; a retry is one too."""
     TOKENS = "tokens"
     """Tokens a day (UTC's), read and written."""
+    TURNS = "turns"
+    """Turns that wait or run at once."""
     SOCKETS = "sockets"
     """Chat pages open at once."""
+    TRIES = "tries"
+    """Tries to sign in, in any five minutes."""
 
 
 ADDRESS: Final = "address"
+NAME: Final = "name"
+"""The name that somebody tries to sign in with, whether or not there is an account of that name."""
 DEFAULTS: Final[dict[str, dict[Kind, int | None]]] = {
-    "role:owner": {Kind.PROMPTS: 120, Kind.TOKENS: None, Kind.SOCKETS: 100},
-    "role:admin": {Kind.PROMPTS: 120, Kind.TOKENS: None, Kind.SOCKETS: 100},
-    "role:member": {Kind.PROMPTS: 60, Kind.TOKENS: None, Kind.SOCKETS: 50},
-    "role:guest": {Kind.PROMPTS: 30, Kind.TOKENS: 500_000, Kind.SOCKETS: 20},
-    # One household or office behind one router; the machine itself is not counted.
-    ADDRESS: {Kind.PROMPTS: 240, Kind.TOKENS: None, Kind.SOCKETS: 200},
+    "role:owner": {Kind.PROMPTS: 120, Kind.TOKENS: None, Kind.TURNS: None, Kind.SOCKETS: 100},
+    "role:admin": {Kind.PROMPTS: 120, Kind.TOKENS: None, Kind.TURNS: None, Kind.SOCKETS: 100},
+    "role:member": {Kind.PROMPTS: 60, Kind.TOKENS: None, Kind.TURNS: None, Kind.SOCKETS: 50},
+    "role:guest": {Kind.PROMPTS: 30, Kind.TOKENS: 500_000, Kind.TURNS: 20, Kind.SOCKETS: 20},
+    # One household or office behind one router; the machine itself is not counted, but for tries to sign in.
+    ADDRESS: {Kind.PROMPTS: 240, Kind.TOKENS: None, Kind.TURNS: None, Kind.SOCKETS: 200, Kind.TRIES: 30},
+    # Far fewer than guessing takes, more than forgetting does.
+    NAME: {Kind.TRIES: 10},
 }
 """Enough for people, too little to harm others; the queue is fair whatever these say."""
-LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 LARGEST: Final = 10**12
+SHOWN: Final = (Kind.PROMPTS, Kind.TOKENS, Kind.TURNS, Kind.SOCKETS)
+"""What somebody has left of; tries to sign in are for those who are not signed in."""
 FRESH_SECONDS: Final = 2.0
 """How long a process may go on with a limit that was changed meanwhile."""
+SESSIONS: Final = RateLimitItemPerMinute(120, 10)
+"""New sessions of one person in ten minutes."""
 SOCKET_SECONDS: Final = 30
 """A page that was not heard of for so long is not counted any more: its process was killed."""
 DAYS_KEPT: Final = 2
@@ -127,7 +138,7 @@ def of(kind: Kind, *scopes: str) -> int | None:
     for scope in scopes:
         if (scope, kind.value) in rows:
             return rows[scope, kind.value]
-    return next((DEFAULTS[scope][kind] for scope in scopes if scope in DEFAULTS), None)
+    return next((DEFAULTS[scope].get(kind) for scope in scopes if scope in DEFAULTS), None)
 
 
 def admit(who: Person, address: str = "") -> None:
@@ -142,26 +153,43 @@ def admit(who: Person, address: str = "") -> None:
             if not _limiter().hit(item, whose):
                 reset = _limiter().get_window_stats(item, whose).reset_time
                 raise TooOften(f"{what}: {item.amount} prompts a minute", max(1, round(reset - time.time())))
-        most = of(Kind.TOKENS, *_scopes(who))
+        most = of(Kind.TOKENS, *scopes(who))
         if most is not None and _used(who.id) >= most:
-            seconds = max(1, round((_tomorrow() - now()).total_seconds()))
-            raise TooOften(f"Your tokens of today are used up: {most:,}", seconds)
+            raise spent(f"Your tokens of today are used up: {most:,}")
     except redis.ERRORS as error:
         log.warning("limits.off", error=str(error))
 
 
 def _prompt_items(who: Person, address: str) -> list[tuple[RateLimitItem, str, str]]:
     items: list[tuple[RateLimitItem, str, str]] = []
-    if (most := of(Kind.PROMPTS, *_scopes(who))) is not None:
+    if (most := of(Kind.PROMPTS, *scopes(who))) is not None:
         items.append((RateLimitItemPerMinute(most), f"user:{who.id}", "That is your limit"))
     if who.token and (most := of(Kind.PROMPTS, f"token:{who.token}")) is not None:
         items.append((RateLimitItemPerMinute(most), f"token:{who.token}", "That is this token's limit"))
-    if (place := _place(address)) and (most := of(Kind.PROMPTS, ADDRESS)) is not None:
+    if (place := place_of(address)) and (most := of(Kind.PROMPTS, ADDRESS)) is not None:
         items.append((RateLimitItemPerMinute(most), f"address:{place}", "That is the limit of your address"))
     return items
 
 
-def _scopes(who: Person) -> tuple[str, str]:
+def begin_session(who: Person) -> None:
+    """Count a new session; raise TooOften where somebody begins more than anybody can use: each has a channel in Discord."""
+    if who.unlimited:
+        return
+    try:
+        if not _limiter().hit(SESSIONS, f"sessions:{who.id}"):
+            reset = _limiter().get_window_stats(SESSIONS, f"sessions:{who.id}").reset_time
+            raise TooOften("Too many new sessions", max(1, round(reset - time.time())))
+    except redis.ERRORS as error:
+        log.warning("limits.off", error=str(error))
+
+
+def spent(words: str) -> TooOften:
+    """Return the error for a day whose tokens are used up; it ends with the day."""
+    return TooOften(words, max(1, round((_tomorrow() - now()).total_seconds())))
+
+
+def scopes(who: Person) -> tuple[str, str]:
+    """Return under what somebody's own limits stand, the nearest first."""
     return f"user:{who.id}", f"role:{who.role}"
 
 
@@ -195,17 +223,24 @@ def _used(user: str) -> int:
     return int(known)
 
 
+def room(key: str, mark: str, most: int | None, seconds: int) -> bool:
+    """Count a mark in, or keep it counted for so long; False where so many others are counted already."""
+    return bool(_open()(keys=[key], args=[mark, -1 if most is None else most, seconds]))
+
+
 def open_page(who: Person, address: str = "", page: str | None = None) -> str:
     """Count an open page and return its mark; raise Busy where too many are open. Called again, it stays counted."""
     mark = page or uuid4().hex
     if who.unlimited:
         return mark
     try:
-        counted = [(names.open_pages(f"user:{who.id}"), of(Kind.SOCKETS, *_scopes(who)))]
-        if place := _place(address):
+        counted = [(names.open_pages(f"user:{who.id}"), of(Kind.SOCKETS, *scopes(who)))]
+        if who.token:
+            counted.append((names.open_pages(f"token:{who.token}"), of(Kind.SOCKETS, f"token:{who.token}")))
+        if place := place_of(address):
             counted.append((names.open_pages(f"address:{place}"), of(Kind.SOCKETS, ADDRESS)))
         for key, most in counted:
-            if not _open()(keys=[key], args=[mark, -1 if most is None else most, SOCKET_SECONDS]):
+            if not room(key, mark, most, SOCKET_SECONDS):
                 raise Busy(f"Too many pages are open: {most} at once is the limit. Close one, and reload this one.")
     except redis.ERRORS as error:
         log.warning("limits.off", error=str(error))
@@ -216,7 +251,9 @@ def close_page(who: Person, address: str, page: str) -> None:
     """Count a page out."""
     try:
         redis.client().zrem(names.open_pages(f"user:{who.id}"), page)
-        if place := _place(address):
+        if who.token:
+            redis.client().zrem(names.open_pages(f"token:{who.token}"), page)
+        if place := place_of(address):
             redis.client().zrem(names.open_pages(f"address:{place}"), page)
     except redis.ERRORS as error:
         log.warning("limits.off", error=str(error))
@@ -229,7 +266,7 @@ def left(user_id: str, role: str | None = None) -> list[Left]:
         if user is None:
             raise NotFound("There is no such account.")
         scopes = (f"user:{user_id}", f"role:{role or user.role}")
-    prompts, tokens, sockets = (of(kind, *scopes) for kind in Kind)
+    prompts, tokens, turns, sockets = (of(kind, *scopes) for kind in SHOWN)
     found = [Left(Kind.PROMPTS, None, None, None)]
     if prompts is not None:
         stats = _limiter().get_window_stats(RateLimitItemPerMinute(prompts), f"user:{user_id}")
@@ -237,6 +274,8 @@ def left(user_id: str, role: str | None = None) -> list[Left]:
         found = [Left(Kind.PROMPTS, max(0, stats.remaining), prompts, resets)]
     rest = None if tokens is None else max(0, tokens - _used(user_id))
     found.append(Left(Kind.TOKENS, rest, tokens, None if tokens is None else _tomorrow()))
+    under_way = redis.client().zcount(names.turns_at_once(f"user:{user_id}"), time.time(), "+inf") if turns is not None else 0
+    found.append(Left(Kind.TURNS, None if turns is None else max(0, turns - under_way), turns, None))
     key = names.open_pages(f"user:{user_id}")
     pages = redis.client().zcount(key, time.time(), "+inf")
     found.append(Left(Kind.SOCKETS, None if sockets is None else max(0, sockets - pages), sockets, None))
@@ -253,8 +292,13 @@ def table() -> list[tuple[str, str, dict[Kind, int | None], frozenset[Kind]]]:
     called = {scope: scope.removeprefix("role:") for scope in DEFAULTS} | users | tokens
     changed = {scope: frozenset(Kind(kind) for one, kind in rows if one == scope) for scope in called}
     return [
-        (scope, name, {kind: of(kind, scope) for kind in Kind}, changed[scope]) for scope, name in called.items()
+        (scope, name, {kind: of(kind, scope) for kind in kinds(scope)}, changed[scope]) for scope, name in called.items()
     ]
+
+
+def kinds(scope: str) -> tuple[Kind, ...]:
+    """Return what is limited under a scope."""
+    return tuple(DEFAULTS[scope]) if scope in DEFAULTS else SHOWN
 
 
 def _ids(rows: dict[tuple[str, str], int | None], prefix: str) -> set[UUID]:
@@ -274,6 +318,8 @@ def set_limit(scope: str, kind: str, value: int | str | None, actor: str, door: 
     known = _checked(scope)
     if kind not in list(Kind):
         raise BadInput(f"There is no limit {kind!r}: it is one of {', '.join(Kind)}.")
+    if kind not in kinds(known):
+        raise BadInput(f"There is no such limit for {scope}: it has {', '.join(kinds(known))}.")
     if value != "default" and value is not None and not (isinstance(value, int) and 0 <= value <= LARGEST):
         raise BadInput("A limit is a whole number, 0 or more.")
     with transaction() as tx:
@@ -308,7 +354,7 @@ def _checked(scope: str) -> str:
                 user = tx.get(User, found)
             if user is not None and user.role != Rank.GUEST:
                 return f"user:{user.id}"
-    raise NotFound(f"There is no {scope!r}: name a role, a user, `token:ID` or `address`.")
+    raise NotFound(f"There is no {scope!r}: name a role, a user, `token:ID`, `address` or `name`.")
 
 
 def _uuid(value: str) -> UUID | None:
@@ -316,11 +362,6 @@ def _uuid(value: str) -> UUID | None:
         return UUID(value)
     except ValueError:
         return None
-
-
-def _place(address: str) -> str:
-    """Return whose an address is; empty for the machine itself, where every page comes from one address."""
-    return "" if address in LOOPBACK or not address else network(address)
 
 
 def _day_key(user: str) -> str:

@@ -159,6 +159,12 @@ def discord_of(user_id: str, *, own: bool = False) -> tuple[int, str] | None:
         return (row.discord_id, row.name) if row else None
 
 
+def sees(user_id: str, discord_id: int) -> bool:
+    """Say whether somebody in Discord may see the channels of an account's sessions: it is theirs, and linked."""
+    linked = discord_of(user_id)
+    return settings().discord_owner_sees and linked is not None and linked[0] == discord_id
+
+
 def owner_shown(session: str) -> int | None:
     """Return the Discord id of whoever may see a session's channel as its owner; None for nobody."""
     if not settings().discord_owner_sees:

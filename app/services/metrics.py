@@ -25,6 +25,8 @@ BATCH: Final = 2000
 """Entries taken at once: more is no faster, and each is held in memory."""
 STREAM_ENTRIES: Final = 1_000_000
 """Entries kept while no worker takes any, about 300 MB; the oldest go first, and turns are mended from their rows."""
+AHEAD: Final = timedelta(days=1)
+"""How far another machine's clock may be ahead of ours."""
 MEND_HOURS: Final = 48
 """How far back turns are looked for whose figures never came: a Redis that was emptied had them."""
 
@@ -53,7 +55,10 @@ def drain() -> int:
         rows: dict[str, list[Any]] = {}
         for _, fields in page:
             for kind, raw in fields.items():
-                rows.setdefault(kind.decode(), []).append(orjson.loads(raw))
+                try:
+                    rows.setdefault(kind.decode(), []).append(orjson.loads(raw))
+                except ValueError:  # Nothing of ours; left there it would hold up all that comes after it.
+                    log.error("figures.refused", kind="unknown", error="no JSON")
         for kind, found in rows.items():
             _write(kind, found)
         client.xdel(names.FIGURES, *(identity for identity, _ in page))
@@ -90,9 +95,11 @@ def log_samples(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _keep(table: type[Metric | Sample], rows: list[dict[str, Any]], mark: str) -> None:
     first = datetime.combine(partitions.oldest(), datetime.min.time(), UTC)
+    # Each day has a table of its own: whoever can write to Redis shall not have us make one for each day to come.
+    last = datetime.now(UTC) + AHEAD
     for row in rows:
         row["at"] = row["at"] if isinstance(row["at"], datetime) else datetime.fromisoformat(row["at"])
-    rows = [row for row in rows if row["at"] >= first]
+    rows = [row for row in rows if first <= row["at"] < last]
     if not rows:
         return
     partitions.ensure(table.__tablename__, {row["at"].astimezone(UTC).date() for row in rows})

@@ -29,6 +29,10 @@ return before[2] or ''
 """
 
 
+MOST_SLOTS: Final = 4096
+"""What a node may say at most: the queue is played through slot by slot to tell people when it is their turn."""
+WORD_LENGTH: Final = 300
+"""Characters of a word of a node's that are looked at."""
 DRAINING: Final = "draining"
 MACHINE: Final = ("memory", "resident", "free", "battery", "plugged", "heat")
 """What a node says of its machine: figures, each left out where its system does not tell."""
@@ -191,7 +195,7 @@ def models() -> list[str]:
     with client.pipeline(transaction=False) as pipe:
         for name in client.smembers(names.NODES):
             pipe.hget(names.node_key(name.decode()), "model")
-        return sorted({model.decode() for model in pipe.execute() if model})
+        return sorted({model.decode(errors="replace")[:WORD_LENGTH] for model in pipe.execute() if model})
 
 
 def must_have(model: str) -> None:
@@ -218,20 +222,29 @@ def listed() -> list[Shown]:
 
 
 def _shown(node: Node, beat: dict[bytes, bytes], busy: int) -> Shown:
-    said = {key.decode(): value.decode() for key, value in beat.items()}
-    speed = said.get("tokens_per_second")
+    # A node writes there what it likes, and may be a stolen one: no word of it may keep the others from being shown.
+    said = {key.decode(errors="replace"): value.decode(errors="replace")[:WORD_LENGTH] for key, value in beat.items()}
+    speed = _figure(said.get("tokens_per_second", ""))
     state = said.get("state", "away")
     return Shown(
         node.name,
         said.get("lane", node.lane),
-        int(said.get("slots", node.slots)),
+        slots(beat.get(b"slots"), node.slots),
         busy,
         DRAINING if node.draining and state == "ready" else state,
         said.get("model"),
-        float(speed) if speed else None,
+        speed or None,
         said.get("error"),
         **_machine(said),
     )
+
+
+def slots(said: bytes | None, known: int = 0) -> int:
+    """Return how many slots a node says that it has; what is no such number counts as none."""
+    try:
+        return min(MOST_SLOTS, max(0, int(said if said is not None else known)))
+    except ValueError:
+        return 0
 
 
 def _figure(said: str) -> float | None:

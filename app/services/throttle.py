@@ -1,7 +1,6 @@
 """How often one may try to sign in: counted on Redis, exact over all processes, by name and by address."""
 
 import hashlib
-import ipaddress
 import time
 from functools import cache
 from typing import Final
@@ -12,13 +11,14 @@ from limits.strategies import MovingWindowRateLimiter
 
 from app.core import redis
 from app.core.config import settings
+from app.services import limits
+from app.services.limits import Kind
+from app.services.network import network
 from app.wire import names
 from app.wire.errors import TooOften
 
-BY_NAME: Final = RateLimitItemPerMinute(10, 5)
-"""Tries for one name in five minutes: far fewer than guessing takes, more than forgetting does."""
-BY_ADDRESS: Final = RateLimitItemPerMinute(30, 5)
-"""Tries from one address in five minutes; a family behind one router signs in with fewer."""
+MINUTES: Final = 5
+"""In which tries are counted; how many there may be is a limit like others, `tries` of `name` and of `address`."""
 
 
 @cache
@@ -45,18 +45,11 @@ def forgive(name: str) -> None:
 
 def _items(name: str, address: str) -> list[tuple[RateLimitItem, str]]:
     items: list[tuple[RateLimitItem, str]] = []
-    if address:
-        items.append((BY_ADDRESS, f"address:{network(address)}"))
-    if name:
+    by_address, by_name = limits.of(Kind.TRIES, limits.ADDRESS), limits.of(Kind.TRIES, limits.NAME)
+    if address and by_address is not None:
+        items.append((RateLimitItemPerMinute(by_address, MINUTES), f"address:{network(address)}"))
+    if name and by_name is not None:
         # Names are what people type, at times their password: Redis gets to see neither.
-        items.append((BY_NAME, "name:" + hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:32]))
+        hashed = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:32]
+        items.append((RateLimitItemPerMinute(by_name, MINUTES), f"name:{hashed}"))
     return items
-
-
-def network(address: str) -> str:
-    """Return what one customer of a provider has: an IPv4 address, or a whole /64 of IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address[:64]
-    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)

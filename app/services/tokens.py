@@ -76,7 +76,8 @@ def new(
             raise NotFound(f"There is no user {user!r}; `meatlizard user list` shows who there is.")
         if owner.disabled_at:
             raise NotAllowed(f"{owner.name} is shut out; `meatlizard user enable {owner.name}` lets them in again.")
-        standing = select(func.count()).where(ApiToken.user_id == owner.id, ApiToken.revoked_at.is_(None))
+        ends = ApiToken.expires_at.is_(None) | (ApiToken.expires_at > now())
+        standing = select(func.count()).where(ApiToken.user_id == owner.id, ApiToken.revoked_at.is_(None), ends)
         if (tx.scalar(standing) or 0) >= MOST:
             raise BadInput(f"There are {MOST} tokens already. Revoke those that are not used.")
         tx.add(

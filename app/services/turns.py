@@ -28,6 +28,7 @@ from app.services import (
     sessions,
     shares,
     tally,
+    underway,
     wishes,
 )
 from app.wire import hops, names
@@ -184,11 +185,14 @@ def _accepted(tx: Transaction, session: Session, turn: UUID, prompt: UUID) -> Ac
     return Accepted(str(turn), str(prompt), parent, sessions.title(session), markdown.render(words), words)
 
 
-def accepted(turn: str) -> tuple[Accepted, str]:
-    """Return a turn as its prompt was accepted, and the id its sender gave it: for the session's other pages."""
+def accepted(turn: str, user: str, session: str) -> tuple[Accepted, str]:
+    """Return a turn as its prompt was accepted, and the id its sender gave it: for the session's other pages.
+
+    Raises NotFound where it is not theirs in this session: that there is one was heard on Redis, whose word is nobody's.
+    """
     with transaction() as tx:
-        row = tx.get(Turn, UUID(turn))
-        if row is None:
+        row = tx.get(Turn, sessions.parse_id(turn))
+        if row is None or (str(row.user_id), str(row.session_id)) != (user, session):
             raise NotFound
         return _accepted(tx, tx.get_one(Session, row.session_id), row.id, row.prompt_id), str(row.client_id)
 
@@ -217,6 +221,7 @@ def stop(turn: str, user: str) -> None:
         waits = row.state == TurnState.QUEUED.value
         if waits:
             row.state, row.finished_at = TurnState.CANCELLED.value, now()
+    underway.leave(session, str(row.client_id))
     try:
         if waits:
             queue.remove(turn, user)
@@ -302,6 +307,7 @@ def end(turn: str, attempt: int, outcome: Outcome) -> bool:
     log.info("turn.ended", turn=turn, session=session, attempt=attempt, node=row.node, lane=row.lane, state=row.state)
     if counted:
         limits.count_tokens(user, outcome.prompt_tokens + outcome.completion_tokens)
+        underway.end(session, str(row.client_id), outcome.prompt_tokens + outcome.completion_tokens)
         if state is TurnState.DONE and row.node:
             estimate.remember(row.node, took)
         # What programs ask has no channel in Discord: a guild has room for 500, and they keep their own record.

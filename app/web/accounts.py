@@ -2,9 +2,8 @@
 
 import asyncio
 import contextlib
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
@@ -12,16 +11,12 @@ from app.services import accounts, invitations, logins
 from app.services.person import Person
 from app.services.rights import Right
 from app.web import deps
+from app.web.aside import HASHING
 from app.web.deps import Known, address, agent, needs
-from app.wire.errors import Busy, NotSignedIn
+from app.wire.errors import NotSignedIn
 from app.wire.states import Door
 
 router = APIRouter(prefix="/api", tags=["accounts"])
-
-_HASHING: Final = CapacityLimiter(1)
-"""Checking a password takes a core for a tenth of a second on purpose: a flood of tries must not take them all."""
-WAITING: Final = 20
-"""Tries that may wait for their turn; whoever comes then is asked to come back."""
 
 Own = Annotated[Person, needs(Right.OWN_ACCOUNT)]
 
@@ -52,11 +47,6 @@ class NewPassword(BaseModel):
     new: str = Field(max_length=1024)
 
 
-def _room() -> None:
-    if _HASHING.statistics().tasks_waiting >= WAITING:
-        raise Busy("Too many people are signing in at once. Wait a moment and try again.")
-
-
 async def _enter(request: Request, token: str) -> Response:
     """Answer with a new login; the one this browser held before ends, so that nobody can have planted it."""
     if before := request.cookies.get(deps.cookie_name()):
@@ -75,24 +65,18 @@ async def me(who: Known) -> dict[str, Any]:
 @router.post("/login", status_code=204)
 async def login(given: Credentials, request: Request) -> Response:
     """Sign in; the new login comes as a cookie."""
-    _room()
-    token = await to_thread.run_sync(
-        accounts.sign_in, given.name, given.password, agent(request), address(request), limiter=_HASHING
-    )
+    token = await HASHING.run(accounts.sign_in, given.name, given.password, agent(request), address(request))
     return await _enter(request, token)
 
 
 @router.post("/join", status_code=204)
 async def join(given: SignUp, request: Request) -> Response:
     """Make an account and sign in to it; a guest keeps what they have."""
-    _room()
     guest = None
     with contextlib.suppress(NotSignedIn):
         guest = await deps.person(request)
     code, agent_, address_ = given.invitation, agent(request), address(request)
-    token = await to_thread.run_sync(
-        invitations.join, code, given.name, given.password, agent_, address_, guest, limiter=_HASHING
-    )
+    token = await HASHING.run(invitations.join, code, given.name, given.password, agent_, address_, guest)
     return await _enter(request, token)
 
 
@@ -114,9 +98,8 @@ async def logout(request: Request) -> Response:
 @router.post("/account/password", status_code=204)
 async def change_password(given: NewPassword, request: Request, who: Annotated[Person, needs(Right.LINK)]) -> Response:
     """Give oneself another password; one stays signed in here, and nowhere else."""
-    _room()
-    token = await to_thread.run_sync(
-        accounts.change_password, who, given.old, given.new, agent(request), address(request), limiter=_HASHING
+    token = await HASHING.run(
+        accounts.change_password, who, given.old, given.new, agent(request), address(request)
     )
     return await _enter(request, token)
 

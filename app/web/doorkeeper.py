@@ -65,7 +65,7 @@ class Doorkeeper:
                 except TimeoutError:
                     message = LOST
                 everybody = message in (LOST, logins.EVERYBODY.encode())
-                visits = [one for one in self._visits if everybody or one.user == message.decode()]
+                visits = [one for one in self._visits if everybody or one.user.encode() == message]
                 async with asyncio.TaskGroup() as looking:
                     for visit in visits:
                         looking.create_task(self._look(visit))

@@ -1,7 +1,7 @@
 """Limits: what one has left, on the account page and in headers; and what they are, for those who set them."""
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
@@ -19,12 +19,20 @@ from app.wire.states import Door
 
 router = APIRouter(tags=["limits"])
 
+CALLED: Final = {
+    Kind.PROMPTS: "Prompts a minute",
+    Kind.TOKENS: "Tokens a day",
+    Kind.TURNS: "Turns at once",
+    Kind.SOCKETS: "Pages at once",
+    Kind.TRIES: "Tries to sign in",
+}
+
 
 class Wanted(BaseModel):
     """A limit as it shall be from now on."""
 
     scope: str = Field(max_length=128)
-    """A role, a user's name, `token:ID` or `address`."""
+    """A role, a user's name, `token:ID`, `address` or `name`."""
     kind: Kind
     value: int | None = Field(ge=0, le=limits.LARGEST)
     """None: without limit."""
@@ -68,7 +76,7 @@ async def give_back(given: Given, who: Annotated[Person, needs(Right.SET_LIMITS)
 async def limits_page(request: Request, who: Annotated[Person, needs(Right.SET_LIMITS)]) -> Response:
     """Show the limits, and let them be changed."""
     rows = await asyncio.to_thread(limits.table)
-    return panels.show(request, who, "limits.html", rows=rows, kinds=list(Kind))
+    return panels.show(request, who, "limits.html", rows=rows, kinds=list(Kind), called=CALLED)
 
 
 def rate_headers(user: str) -> dict[str, str]:

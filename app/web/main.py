@@ -42,6 +42,7 @@ from app.web import (
 )
 from app.web.doorkeeper import Doorkeeper
 from app.web.openai_errors import BadField
+from app.web.pace import Pace
 from app.web.security import HEADERS, Guard, refusal
 from app.wire.errors import BadInput, MeatLizardError, NotFound, NotSignedIn, Unavailable
 
@@ -149,5 +150,6 @@ def create() -> FastAPI:
     for kind in redis.ERRORS:
         app.add_exception_handler(kind, _server_away)
     app.add_exception_handler(Exception, _unexpected)
-    app.add_middleware(Guard)
+    app.add_middleware(Pace)
+    app.add_middleware(Guard)  # Outside of all others: its headers stand on their answers too.
     return app

@@ -15,8 +15,9 @@ from app.web.limits import rate_headers
 from app.web.openai_answers import ChatAnswer, ChatShape, CompletionAnswer, Shape, TextShape
 from app.web.openai_deps import REFUSALS, Talker
 from app.web.openai_requests import ChatRequest, CompletionRequest
-from app.web.openai_stream import EventStream, gone
+from app.web.openai_stream import ENDED, EventStream, gone
 from app.web.openai_turn import ApiTurn
+from app.wire.errors import NotSignedIn
 from app.wire.states import Door
 
 router = APIRouter(prefix="/v1", tags=["openai"], responses=REFUSALS)
@@ -65,17 +66,22 @@ async def _answer(
     given: ChatRequest | CompletionRequest, request: Request, who: Person, turn: ApiTurn, shape: Shape
 ) -> Response:
     headers = {} if who.unlimited else await asyncio.to_thread(rate_headers, who.id)
+    visit = request.app.state.doorkeeper.visit(request, who)
     if given.stream:
-        return EventStream(turn, shape, with_usage=given.with_usage, headers=headers)
+        return EventStream(turn, shape, visit, with_usage=given.with_usage, headers=headers)
     writing = asyncio.create_task(turn.whole())
-    leaving = asyncio.create_task(gone(request.receive))
+    tasks: list[asyncio.Task[Any]] = [writing, asyncio.create_task(gone(request.receive))]
     try:
-        await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not writing.done():
+        async with visit as ended:
+            tasks.append(asyncio.create_task(ended.wait()))
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                return JSONResponse(shape.whole(*writing.result()), headers=headers)
+            if ended.is_set():
+                raise NotSignedIn(ENDED)
             return Response(status_code=HUNG_UP)
-        return JSONResponse(shape.whole(*writing.result()), headers=headers)
     finally:
-        for task in (writing, leaving):
+        for task in tasks:
             task.cancel()
         if not turn.ended:
             await turn.stop()

@@ -12,7 +12,7 @@ from app.core import redis
 from app.web import openai_errors
 from app.web.openai_answers import Shape
 from app.web.openai_turn import ApiTurn, End, Step, Text, Waiting
-from app.wire.errors import MeatLizardError, Unavailable
+from app.wire.errors import MeatLizardError, NotSignedIn, Unavailable
 
 HOLD_SECONDS: Final = 1.0
 """How long the status waits for the first word: what fails at once is told by it, as clients expect."""
@@ -21,6 +21,9 @@ SEND_SECONDS: Final = 30
 KEEP_ALIVE_SECONDS: Final = 5.0
 """After so long without a word the client, and any proxy before us, is told that the answer is still coming."""
 DONE: Final = b"data: [DONE]\n\n"
+ENDED: Final = "This token has ended, or its owner's account was shut, while the answer was written."
+Visit = contextlib.AbstractAsyncContextManager[asyncio.Event]
+"""While it lasts its event is set when who asked is not welcome any more: see `app.web.doorkeeper`."""
 _OURS: Final = (MeatLizardError, *redis.ERRORS)
 
 
@@ -39,26 +42,43 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, turn: ApiTurn, shape: Shape, *, with_usage: bool, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, turn: ApiTurn, shape: Shape, visit: Visit, *, with_usage: bool, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(headers=headers)
         del self.headers["content-length"]
         # nginx would keep the chunks together otherwise.
         self.headers["x-accel-buffering"] = "no"
         self._turn: Final = turn
         self._shape: Final = shape
+        self._visit: Final = visit
         self._usage: Final = with_usage
+        self._begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the stream until it ends or the client is gone."""
         writing = asyncio.create_task(self._write(scope, receive, send))
-        leaving = asyncio.create_task(gone(receive))
+        tasks: list[asyncio.Task[Any]] = [writing, asyncio.create_task(gone(receive))]
         try:
-            await asyncio.wait((writing, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if writing.done():
+            async with self._visit as ended:
+                ending = asyncio.create_task(ended.wait())
+                tasks.append(ending)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 with contextlib.suppress(_Stuck):
-                    writing.result()
+                    if writing.done():
+                        writing.result()
+                    elif ending.done():
+                        raise NotSignedIn(ENDED)
+        except NotSignedIn as error:
+            writing.cancel()
+            await asyncio.wait((writing,))
+            if self._begun:
+                with contextlib.suppress(_Stuck):
+                    await self._send(send, self._error(error) + DONE, more=False)
+            else:
+                await openai_errors.refusal(error)(scope, receive, send)
         finally:
-            for task in (writing, leaving):
+            for task in tasks:
                 task.cancel()
             if not self._turn.ended:
                 await self._turn.stop()
@@ -71,6 +91,7 @@ class EventStream(Response):
             if coming.done() and isinstance(error := coming.exception(), _OURS):
                 await openai_errors.refusal(_told(error))(scope, receive, send)
                 return
+            self._begun = True
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if chunk := self._shape.first():
                 await self._send(send, self._event(chunk))
@@ -87,7 +108,7 @@ class EventStream(Response):
         except _Stuck:
             return
         except _OURS as error:
-            await self._send(send, b"data: " + orjson.dumps(openai_errors.body(_told(error))) + b"\n\n")
+            await self._send(send, self._error(_told(error)))
         finally:
             coming.cancel()
         await self._send(send, DONE, more=False)
@@ -108,6 +129,9 @@ class EventStream(Response):
                 return (place + (f", about {eta:.0f} s" if eta else "") + "\n\n").encode()
             case End():
                 return self._event(self._shape.last(step)) + (self._event(self._shape.usage(step)) if self._usage else b"")
+
+    def _error(self, error: MeatLizardError) -> bytes:
+        return b"data: " + orjson.dumps(openai_errors.body(error)) + b"\n\n"
 
     def _event(self, chunk: dict[str, Any]) -> bytes:
         if self._usage:

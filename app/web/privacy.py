@@ -13,6 +13,7 @@ from app.services import erasure, takeout
 from app.services.person import Person
 from app.services.rights import Right
 from app.web import deps
+from app.web.aside import PACKING
 from app.web.deps import needs
 from app.wire.errors import BadInput
 from app.wire.states import Door
@@ -33,7 +34,7 @@ class Farewell(BaseModel):
 @router.get("/export", response_class=Response, responses={200: {"content": {"application/zip": {}}}})
 async def take_out(who: Owner) -> Response:
     """Return all that is kept of oneself, as a ZIP file."""
-    file: IO[bytes] = await asyncio.to_thread(takeout.packed, who.id, who.name, Door.WEB)
+    file: IO[bytes] = await PACKING.run(takeout.packed, who.id, who.name, Door.WEB)
     pieces = iterate_in_threadpool(iter(lambda: file.read(PIECE), b""))
     headers = {"content-disposition": 'attachment; filename="meatlizard-export.zip"'}
     return StreamingResponse(pieces, media_type="application/zip", headers=headers, background=BackgroundTask(file.close))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
-from app.services import dispatch, session_list, sessions, turns
+from app.services import dispatch, limits, session_list, sessions, turns
 from app.services.person import Person
 from app.services.sessions import Summary
 from app.web.deps import Known, arriving
@@ -39,6 +39,7 @@ async def list_sessions(
 @router.post("/sessions", status_code=201)
 async def create_session(who: Annotated[Person, Depends(arriving)]) -> dict[str, Any]:
     """Open a session."""
+    await asyncio.to_thread(limits.begin_session, who)
     return _summary(await asyncio.to_thread(sessions.create, who.id))
 
 

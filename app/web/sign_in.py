@@ -12,6 +12,7 @@ from app.services import identities, logins, providers
 from app.services.person import Person
 from app.services.rights import Right
 from app.web import deps
+from app.web.aside import ELSEWHERE
 from app.web.deps import address, agent, needs
 from app.web.pages import VERSION, templates
 from app.web.security import secure
@@ -53,7 +54,7 @@ def _come(*what: str) -> providers.Arrival:
 
 async def _leave(request: Request, response: Response, provider: str, wish: Wish, link: str | None) -> dict[str, Any]:
     back = _back(request, provider)
-    url, browser = await asyncio.to_thread(_go, provider, back, wish.next, wish.invitation, link)
+    url, browser = await ELSEWHERE.run(_go, provider, back, wish.next, wish.invitation, link)
     # Lax, unlike the login's own cookie: it has to come along when the other place sends the browser back.
     response.set_cookie(
         _cookie(), browser, max_age=names.SIGN_IN_SECONDS, path="/", httponly=True, samesite="lax", secure=secure()
@@ -88,7 +89,7 @@ async def callback(provider: str, request: Request, state: str = "", code: str =
     if error or not code:
         raise BadInput("You did not sign in there. Begin again whenever you like.")
     browser = request.cookies.get(_cookie(), "")
-    came = await asyncio.to_thread(_come, provider, _back(request, provider), state, browser, code)
+    came = await ELSEWHERE.run(_come, provider, _back(request, provider), state, browser, code)
     token = await asyncio.to_thread(identities.sign_in, came, agent(request), address(request))
     if token and (before := request.cookies.get(deps.cookie_name())):
         with contextlib.suppress(NotSignedIn):

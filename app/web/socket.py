@@ -207,12 +207,12 @@ class ChatSocket:
                 message = await listener.get()
                 if message == LOST:
                     continue
-                turn = message.decode()
+                turn = message.decode(errors="replace")
                 if turn not in self._watches:
                     await self._survive(functools.partial(self._join, turn))
 
     async def _join(self, turn: str) -> None:
-        accepted, identity = await asyncio.to_thread(turns.accepted, turn)
+        accepted, identity = await asyncio.to_thread(turns.accepted, turn, self._who.id, self._session)
         await self.send(messages.accepted(accepted, identity))
         self._watch(turn, 0)
 

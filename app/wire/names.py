@@ -235,6 +235,16 @@ def open_pages(whose: str) -> str:
     return f"ml:pages:{whose}"
 
 
+def turns_at_once(whose: str) -> str:
+    """Return the sorted set of the turns that wait or run for a person, a token or an address."""
+    return f"ml:turns:{whose}"
+
+
+def counted_for(session: str, client: str) -> str:
+    """Return for which tokens and addresses a turn is counted, by its session and the id that its sender gave it."""
+    return f"ml:counted:{session}:{client}"
+
+
 def tokens_used(user: str, day: str) -> str:
     """Return the counter of what a user's turns took on a day."""
     return f"ml:used:{user}:{day}"

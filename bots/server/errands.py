@@ -6,7 +6,7 @@ import discord
 import structlog
 
 from app.core import keys, redis
-from app.services import channels, relay
+from app.services import channels, links, relay
 from app.wire import names
 from app.wire.errors import EnvelopeError
 from app.wire.events import PLATFORM
@@ -91,7 +91,13 @@ async def post_control(
 
 
 async def show_channels(bot: ServerBot, user: str, owner: int, sees: bool) -> None:
-    """Let somebody see the channels of their sessions, or no longer, as their accounts are linked and unlinked."""
+    """Let somebody see the channels of their sessions, or no longer, as their accounts are linked and unlinked.
+
+    Whether they are is PostgreSQL's to say: a task can come from whoever can write to Redis.
+    """
+    if sees != await asyncio.to_thread(links.sees, user, owner):
+        log.warning("channels.refused", user=user, owner=owner)
+        return
     for place in await asyncio.to_thread(channels.of_user, user):
         try:
             await bot.layout.show(place, owner, sees=sees)

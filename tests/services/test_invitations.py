@@ -9,13 +9,17 @@ from sqlalchemy import select, update
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import AuditRecord, Invitation, User, now
-from app.services import accounts, invitations, logins, passwords, session_list, sessions, throttle
+from app.services import accounts, invitations, limits, logins, passwords, session_list, sessions, throttle
+from app.services.limits import Kind
+from app.services.network import network
 from app.services.person import Person
 from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn, TooOften
 from app.wire.states import Door
 from tests.support.people import Member, member
 from tests.support.servers import Servers
 
+BY_NAME = limits.DEFAULTS[limits.NAME][Kind.TRIES] or 0
+BY_ADDRESS = limits.DEFAULTS[limits.ADDRESS][Kind.TRIES] or 0
 PASSWORD = "correct horse battery"
 
 
@@ -128,7 +132,7 @@ def test_another_account_is_not_swallowed(ada: Member) -> None:
 @pytest.mark.parametrize("kind", ["name", "address"])
 def test_too_many_tries_are_told_when_they_end(servers: Servers, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(passwords, "verify", lambda *_: False)
-    most = throttle.BY_NAME.amount if kind == "name" else throttle.BY_ADDRESS.amount
+    most = BY_NAME if kind == "name" else BY_ADDRESS
     for number in range(most):
         with pytest.raises(NotSignedIn):
             accounts.sign_in("grace" if kind == "name" else f"n{number}", "x", "", f"10.0.0.{number if kind == 'name' else 1}")
@@ -142,7 +146,7 @@ def test_too_many_tries_are_told_when_they_end(servers: Servers, monkeypatch: py
 def test_the_count_is_one_over_all_processes(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "verify", lambda *_: False)
     refused = 0
-    for _ in range(throttle.BY_NAME.amount + 5):
+    for _ in range(BY_NAME + 5):
         throttle._limiter.cache_clear()  # As another process begins: nothing in memory.
         try:
             accounts.sign_in("grace", "x", "", "")
@@ -159,13 +163,13 @@ def test_signing_in_forgives_what_came_before(servers: Servers) -> None:
         for _ in range(3):
             throttle.count("grace", "")
         accounts.sign_in("grace", PASSWORD, "", "")
-    for _ in range(throttle.BY_NAME.amount):
+    for _ in range(BY_NAME):
         throttle.count("grace", "")
 
 
 @pytest.mark.parametrize(("one", "other", "same"), [("2001:db8::1", "2001:db8::2", True), ("2001:db8::1", "2001:db8:0:1::1", False), ("10.0.0.1", "10.0.0.2", False)])
 def test_an_address_is_what_one_customer_has(one: str, other: str, same: bool) -> None:
-    assert (throttle.network(one) == throttle.network(other)) == same
+    assert (network(one) == network(other)) == same
 
 
 def test_every_refusal_does_the_same_work(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from app.core import redis
-from app.services import asking, limits, logins, tokens
+from app.services import asking, dispatch, limits, logins, throttle, tokens, turns
 from app.services.limits import Kind
 from app.services.person import Person
 from app.wire.errors import BadInput, Busy, NotFound, TooOften
@@ -169,3 +169,62 @@ def test_the_table_shows_what_was_changed(ada: Member) -> None:
     assert rows["ada"][0][Kind.TOKENS] == 7
     assert rows["ada"][1] == {Kind.TOKENS}
     assert rows["member"][1] == frozenset()
+
+
+def ask(person: Person, session: str, address: str = "") -> str:
+    return asking.submit(person, session, str(uuid4()), "Why?", None, Door.WEB, address=address).turn
+
+
+@pytest.mark.parametrize("scope", ["member", "ada", "token", "address"])
+def test_turns_at_once(ada: Member, scope: str) -> None:
+    nodes.ready("home", 0)
+    person, session = tokens.holder(ada.token), ada.session()
+    set_limit(f"token:{person.token}" if scope == "token" else scope, Kind.TURNS, 2)
+    first, _ = ask(person, session, "10.0.0.7"), ask(person, session, "10.0.0.7")
+    with pytest.raises(Busy, match="2 turns at once"):
+        ask(person, session, "10.0.0.7")
+    turns.stop(first, ada.id)
+    client = str(uuid4())
+    for _ in range(2):  # Sent again, it is the same turn.
+        asking.submit(person, session, client, "Why?", None, Door.WEB, address="10.0.0.7")
+    with pytest.raises(Busy):
+        ask(person, session, "10.0.0.7")
+    nodes.ready("home", 4)
+    dispatch.dispatch()
+    for job in nodes.jobs():
+        nodes.finish(job)
+    ask(person, session, "10.0.0.7")
+
+
+@pytest.mark.parametrize("scope", ["token", "address"])
+def test_tokens_a_day_of_a_token_and_of_an_address(ada: Member, scope: str) -> None:
+    nodes.ready()
+    person, session = tokens.holder(ada.token), ada.session()
+    set_limit(f"token:{person.token}" if scope == "token" else scope, Kind.TOKENS, 5)
+    ask(person, session, "10.0.0.7")
+    [job] = nodes.jobs()
+    nodes.finish(job)
+    with pytest.raises(TooOften, match="used up for today: 5"):
+        ask(person, session, "10.0.0.7")
+    ask(who(ada), session)
+
+
+def test_pages_of_a_token(ada: Member) -> None:
+    person = tokens.holder(ada.token)
+    set_limit(f"token:{person.token}", Kind.SOCKETS, 1)
+    page = limits.open_page(person)
+    with pytest.raises(Busy):
+        limits.open_page(person)
+    limits.close_page(person, "", page)
+    limits.open_page(person)
+
+
+@pytest.mark.parametrize(("scope", "name", "address"), [("name", "grace", ""), ("address", "", "10.0.0.7")])
+def test_tries_to_sign_in(servers: Servers, scope: str, name: str, address: str) -> None:
+    set_limit(scope, Kind.TRIES, 2)
+    for _ in range(2):
+        throttle.count(name, address)
+    with pytest.raises(TooOften, match="Too many tries"):
+        throttle.count(name, address)
+    with pytest.raises(BadInput, match="has tries"):
+        set_limit("name", Kind.PROMPTS, 2)

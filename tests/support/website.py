@@ -18,9 +18,8 @@ from websockets.frames import CloseCode
 
 from app.core.config import settings
 from app.web import main
-from app.web.calm import CalmProtocol
 from app.web.deps import cookie_name
-from app.web.server import FRAME_BYTES
+from app.web.server import OPTIONS
 from tests.support.people import Member
 from tests.support.waiting import PATIENCE
 
@@ -67,16 +66,9 @@ async def serving() -> AsyncIterator[Site]:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
             main.create,
-            factory=True,
-            ws=CalmProtocol,
-            ws_max_size=FRAME_BYTES,
-            ws_per_message_deflate=False,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
             timeout_graceful_shutdown=1,
             lifespan="on",
+            **OPTIONS,
         )
         server = _Server(config)
         running = asyncio.create_task(server.serve([listening]))

@@ -11,7 +11,8 @@ from websockets.asyncio.client import connect
 from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
-from app.services import accounts, logins, tokens
+from app.services import accounts, limits, logins, tokens
+from app.services.limits import Kind
 from app.web import socket
 from app.web.deps import address, cookie_name
 from app.wire import names
@@ -146,7 +147,7 @@ async def test_too_many_tries_say_when_to_come_back(
 ) -> None:
     monkeypatch.setattr(accounts.passwords, "verify", lambda *_: False)
     async with site.browser() as browser:
-        for _ in range(accounts.throttle.BY_NAME.amount):
+        for _ in range(limits.DEFAULTS[limits.NAME][Kind.TRIES] or 0):
             assert (await browser.post("/api/login", json={"name": "grace", "password": "x"})).status_code == 401
         answer = await browser.post("/api/login", json={"name": "grace", "password": "x"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "too_often")

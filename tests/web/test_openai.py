@@ -17,7 +17,7 @@ from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn
-from app.services import accounts, conversations, turns
+from app.services import accounts, conversations, tokens, turns
 from app.stream.append import Entry
 from app.wire import names
 from app.wire.jobs import REFUSED, TOO_LONG
@@ -309,6 +309,28 @@ async def test_hanging_up_stops_the_turn(
     await writing.end(TurnState.CANCELLED)
     assert the_turn().state == TurnState.CANCELLED
     assert redis.client().scard(names.node_leases("home")) == 0
+
+
+def _revoke(who: Member) -> None:
+    [token] = tokens.listed(who.id)
+    tokens.revoke(token.id, "test", Door.CLI)
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("end", [_revoke, lambda who: accounts.disable(who.name, "test", Door.CLI)], ids=["revoked", "shut"])
+async def test_a_token_that_ends_ends_what_it_has_open(
+    client: openai.AsyncOpenAI, node: PlayedNode, ada: Member, end: Any, streamed: bool
+) -> None:
+    asking = asyncio.create_task(_listen(client, streamed))
+    writing = await node.take()
+    await writing.begin()
+    await writing.say("One ")
+    await asyncio.to_thread(end, ada)
+    async with asyncio.timeout(2):
+        with pytest.raises(openai.APIError, match="has ended") as told:
+            await asking
+    assert (told.value.code, told.value.type) == ("invalid_api_key", "authentication_error")
+    await until_async(lambda: asyncio.to_thread(lambda: the_turn().stopped))
 
 
 async def _listen(client: openai.AsyncOpenAI, streamed: bool) -> None:

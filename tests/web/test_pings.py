@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.web.calm import CalmProtocol
+from app.web import patience
+from app.web.patience import WebSocket
 from tests.support.people import Member
 from tests.support.waiting import until_async
 from tests.support.website import Site
@@ -24,14 +25,15 @@ async def test_pings_whose_answers_are_not_read_wait_in_their_sender(
     site: Site, ada: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[Any] = []
-    begin = CalmProtocol.connection_made
+    begin = WebSocket.connection_made
 
-    def noted(self: CalmProtocol, transport: Any) -> None:
+    def noted(self: WebSocket, transport: Any) -> None:
         begin(self, transport)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8192)
         made.append(self)
 
-    monkeypatch.setattr(CalmProtocol, "connection_made", noted)
+    monkeypatch.setattr(WebSocket, "connection_made", noted)
+    monkeypatch.setattr(patience, "CONTROLS", AT_ONCE * POURED)  # Far fewer end a socket otherwise.
     async with site.page(ada, ada.session(), close_timeout=0.1) as page:
         await page.send(type="ping")
         await page.hear("pong")

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
-import oidc_provider_mock
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
@@ -22,6 +21,7 @@ from app.wire.states import Door
 from bots.sandbox.clock import Clock
 from bots.sandbox.config import Config
 from bots.sandbox.server import Sandbox, serving
+from tests.support.oidc import oidc_provider
 from tests.support.people import Member
 from tests.support.website import Site
 
@@ -48,9 +48,7 @@ async def discord(servers: object, monkeypatch: pytest.MonkeyPatch) -> AsyncIter
 
 @pytest.fixture
 def oidc(servers: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    people = [oidc_provider_mock.User(sub="4711", claims={"preferred_username": "Grace H."})]
-    with oidc_provider_mock.run_server_in_thread(user_claims=people) as server:
-        url = f"http://localhost:{server.server_port}"
+    with oidc_provider(("4711", "Grace H.")) as url:
         use(monkeypatch, oidc_issuer=url, oidc_client_id="us", oidc_client_secret="s", oidc_people="anyone")
         yield url
 

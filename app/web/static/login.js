@@ -10,8 +10,11 @@ const form = $("login");
 function destination() {
   const next = new URLSearchParams(location.search).get("next") ?? "/";
   const url = URL.canParse(next, location.origin) ? new URL(next, location.origin) : null;
-  return url?.origin === location.origin && next.startsWith("/") ? url.pathname + url.search : "/";
+  return url?.origin === location.origin && next.startsWith("/") ? url : new URL("/", location.origin);
 }
+
+/** The whole address: the path of "/.//elsewhere" alone would be read as another host. */
+const goOn = () => location.replace(destination().href);
 
 function complain(field, message) {
   $(`${field}-error`).textContent = message;
@@ -24,7 +27,7 @@ function refuse(error) {
   $("login-error").textContent = error instanceof TypeError ? offline : error.message;
 }
 
-offer(() => ({ next: destination() }), refuse);
+offer(() => ({ next: destination().pathname + destination().search }), refuse);
 
 form.onsubmit = async (event) => {
   event.preventDefault();
@@ -37,7 +40,7 @@ form.onsubmit = async (event) => {
   button.disabled = true;
   try {
     await request("POST", "/api/login", { name: name.value.trim(), password: password.value });
-    location.replace(destination());
+    goOn();
   } catch (error) {
     refuse(error);
     password.focus();
@@ -50,7 +53,7 @@ form.onsubmit = async (event) => {
 /** Whoever came by a link from elsewhere is signed in all along: their cookie is only not sent along with such a link. */
 async function passOn() {
   const answer = await fetch("/api/me").catch(() => null);
-  if (answer?.ok && !(await answer.json()).guest) location.replace(destination());
+  if (answer?.ok && !(await answer.json()).guest) goOn();
 }
 
 if (new URLSearchParams(location.search).has("next")) passOn();

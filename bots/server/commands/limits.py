@@ -15,7 +15,13 @@ from bots.server.commands.people import Interaction, People
 from bots.server.commands.sieve import for_administrators
 from bots.server.commands.suggestions import LENGTH, suggested
 
-CALLED: Final = {Kind.PROMPTS: "prompts a minute", Kind.TOKENS: "tokens a day", Kind.SOCKETS: "open pages"}
+CALLED: Final = {
+    Kind.PROMPTS: "prompts a minute",
+    Kind.TOKENS: "tokens a day",
+    Kind.TURNS: "turns at once",
+    Kind.SOCKETS: "open pages",
+    Kind.TRIES: "tries to sign in",
+}
 KINDS: Final = [app_commands.Choice(name=words, value=kind.value) for kind, words in CALLED.items()]
 
 
@@ -28,7 +34,7 @@ def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
 
     @app_commands.command(name="limits-set", description="Change how much may be used; it holds within two seconds")
     @app_commands.describe(
-        whose="A role, an account's name, token:ID or address", kind="Which limit", value="A number, none or default"
+        whose="A role, an account's name, token:ID, address or name", kind="Which limit", value="A number, none or default"
     )
     @app_commands.choices(kind=KINDS)
     @for_administrators

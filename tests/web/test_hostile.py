@@ -1,0 +1,84 @@
+"""Ten people chat while clients of every kind do their worst; how long they wait is `make bench-hostile`'s to say."""
+
+import asyncio
+import threading
+
+import httpx
+import pytest
+from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+
+from app.services import limits, tokens
+from app.web import aside, pace
+from app.wire.errors import Busy
+from app.wire.states import Door
+from tests.support import hostile
+from tests.support.nodes import PlayedNode
+from tests.support.people import Member, member
+from tests.support.website import Site
+
+PEOPLE = 10
+
+
+async def test_people_get_their_replies_all_the_same(site: Site, ada: Member, bob: Member, node: PlayedNode) -> None:
+    sessions = await asyncio.to_thread(lambda: [bob.session() for _ in range(4)])
+    token = await asyncio.to_thread(tokens.new, "bob", "", tokens.DEFAULT, None, "test", Door.CLI)
+    target = hostile.Target(site.url, token, sessions)
+    loose = asyncio.create_task(hostile.let_loose(target, 0.1))
+    people = [ada, *(await asyncio.to_thread(lambda: [member(f"person-{number}") for number in range(PEOPLE - 1)]))]
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(_chat(site, who) for who in people), _answer(node))
+    assert not loose.done(), loose
+    loose.cancel()
+    assert target.cuts.get("flood_of_pings"), "a flood of pings is cut"
+    assert target.cuts.get("flood_of_lines"), "requests that lie on top of each other are cut"
+
+
+async def _chat(site: Site, who: Member) -> None:
+    async with site.page(who, await asyncio.to_thread(who.session)) as page:
+        turn = (await page.ask(f"I am {who.name}."))["turn"]
+        await page.hear("done", turn=turn)
+        assert page.text(turn) == "Good day."
+
+
+async def _answer(node: PlayedNode) -> None:
+    for _ in range(PEOPLE):
+        await node.answer("Good ", "day.")
+
+
+async def test_who_asks_too_fast_waits_and_nobody_else_does(site: Site, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "RATE", RateLimitItemPerSecond(3, 2))
+    there = httpx.AsyncHTTPTransport(local_address="127.0.0.2")
+    async with httpx.AsyncClient(base_url=site.url, transport=there) as fast, site.browser() as here:
+        assert {(await fast.get("/login")).status_code for _ in range(5)} == {200}, "it waits"
+        monkeypatch.setattr(pace, "WAIT_SECONDS", 0)
+        answers = [await fast.get(path) for path in ("/login", "/v1/models", "/login", "/login")]
+        late = [answer for answer in answers if answer.status_code == 429]
+        assert late
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in late)
+        assert all("content-security-policy" in answer.headers for answer in late)
+        url = f"ws://127.0.0.1:{site.port}/ws/sessions/{ada.session()}"
+        with pytest.raises(InvalidStatus):
+            async with connect(url, local_addr=("127.0.0.2", 0)):
+                pass
+        assert {(await here.get("/login")).status_code for _ in range(10)} == {200}, "the machine itself is not counted"
+
+
+async def test_what_takes_long_waits_aside_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aside, "WAITING", 2)
+    slow = aside.Aside("slow", 1, "Come back.")
+    go = threading.Event()
+    waiting = [asyncio.create_task(slow.run(go.wait)) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(Busy, match="Come back"):
+        await slow.run(go.wait)
+    go.set()
+    assert await asyncio.gather(*waiting) == [True] * 3
+    assert await slow.run(str, 7) == "7"
+
+
+async def test_sessions_are_not_begun_without_end(site: Site, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SESSIONS", RateLimitItemPerMinute(2))
+    async with site.browser(ada) as browser:
+        assert [(await browser.post("/api/sessions")).status_code for _ in range(3)] == [201, 201, 429]

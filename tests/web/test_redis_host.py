@@ -1,0 +1,126 @@
+"""Whoever can write to Redis: nothing they say there is believed, shows another's words, or stops what guards the doors."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+from sqlalchemy import func, select, text, update
+
+from app.core import redis
+from app.core.config import settings
+from app.core.db import transaction
+from app.core.models import Metric, Node, now
+from app.services import channels, dispatch, links, logins, metrics, sessions
+from app.services.nodes import MOST_SLOTS, register
+from app.web import socket
+from app.wire import names
+from app.wire.states import Door
+from tests.services.test_metrics import figures
+from tests.support import nodes
+from tests.support.nodes import PlayedNode
+from tests.support.people import Member
+from tests.support.servers import Servers
+from tests.support.waiting import until_async
+from tests.support.website import Site
+
+JUNK = (b"\xff\xfe", b"nonsense", b"", b"*" * 100_000, b"00000000-0000-7000-8000-000000000000")
+
+
+async def test_anothers_turn_that_is_told_on_ones_own_channel_is_not_shown(
+    site: Site, ada: Member, bob: Member, node: PlayedNode
+) -> None:
+    """Its prompt and its reply would be in the clear on the page of whoever told it."""
+    async with site.page(ada, ada.session()) as hers:
+        turn = (await hers.ask("Nobody else's."))["turn"]
+        await node.answer("Hers ", "alone.")
+        await hers.hear("done")
+    his = bob.session()
+    channel = names.session_channel(his)
+    async with site.page(bob, his) as page, site.page(bob, his) as second:
+        for one in (page, second):
+            await one.send(type="ping")
+            await one.hear("pong")
+        await until_async(lambda: asyncio.to_thread(lambda: dict(redis.client().pubsub_numsub(channel))[channel.encode()]))
+        for word in (turn.encode(), *JUNK, turn.encode()):
+            redis.client().publish(channel, word)
+        own = (await second.ask("My own."))["turn"]
+        # Heard after all that, by the same listener: it goes on, and has shown nothing of it.
+        await page.hear("accepted", turn=own)
+        await node.answer("His.")
+        await page.hear("done", turn=own)
+        assert {event.get("turn") for event in page.heard} <= {own, None}
+
+
+async def test_junk_does_not_deafen_the_doorkeeper(site: Site, ada: Member) -> None:
+    async with site.page(ada, ada.session()) as page:
+        await page.send(type="ping")
+        await page.hear("pong")
+        for word in JUNK:
+            redis.client().publish(names.LOGINS, word)
+        await asyncio.to_thread(logins.end, ada.login)
+        async with asyncio.timeout(2):
+            assert await page.closed() == socket.SIGN_IN_AGAIN
+
+
+def test_junk_among_the_figures_holds_up_nobodys(servers: Servers, ada: Member) -> None:
+    far = datetime.now(UTC) + timedelta(days=300)
+    for kind, raw in (("turn", b"{"), ("turn", b"[]"), ("other", b"{}"), ("hops", b"7"), (b"\xff", b"{}")):
+        redis.client().xadd(names.FIGURES, {kind: raw})
+    redis.client().xadd(names.FIGURES, {"turn": orjson.dumps(figures(far))})
+    metrics.put("turn", figures(datetime.now(UTC)))
+    metrics.drain()
+    assert metrics.waiting() == 0
+    with transaction() as tx:
+        assert tx.scalar(select(func.count()).select_from(Metric)) == 1
+        made = tx.scalars(text("select relname from pg_class where relname like 'metrics%'")).all()
+    assert not [name for name in made if f"{far:%Y}" in name and f"{far:%m%d}" in name.replace("_", "")], made
+
+
+def test_a_node_that_was_removed_is_sent_nothing_however_alive_it_seems(servers: Servers, ada: Member) -> None:
+    nodes.ready("stolen")
+    with transaction() as tx:
+        tx.execute(update(Node).where(Node.name == "stolen").values(removed_at=now()))
+    redis.client().sadd(names.NODES, "stolen")
+    ada.ask(ada.session())
+    dispatch.dispatch()
+    assert nodes.jobs("stolen") == []
+    nodes.ready("home")
+    ada.ask(ada.session())
+    dispatch.dispatch()
+    assert len(nodes.jobs("home")) >= 1
+
+
+def test_a_task_does_not_open_or_remove_a_channel_that_is_not_to_be(
+    servers: Servers, ada: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEATLIZARD_DISCORD_OWNER_SEES", "true")
+    settings.cache_clear()
+    assert not links.sees(ada.id, 4711)
+    links.attach(ada.id, 4711, "ada", Door.WEB)
+    assert links.sees(ada.id, 4711)
+    assert not links.sees(ada.id, 4712)
+    session = ada.session()
+    place = channels.of_session(session)
+    assert place is not None
+    assert channels.closed(session) is None, "it is open"
+    sessions.remove(session, ada.id)
+    assert channels.closed(session) is not None
+
+
+async def test_a_node_that_says_nonsense_of_itself_breaks_nothing(site: Site, ada: Member, node: PlayedNode) -> None:
+    """It may be a stolen one: it may write to its own key, and to nothing else."""
+    nonsense = (b"\xff", b"x", b"-1", b"1e999", b"999999999", b"nan", b"", b"m" * 100_000)
+    async with site.browser(ada) as browser:
+        for word in nonsense:
+            said = dict.fromkeys(("slots", "tokens_per_second", "model", "lane", "memory", "heat", "battery", "error", b"\xff"), word)
+            redis.client().hset(names.node_key("evil"), mapping={**said, "state": "ready"})
+            await asyncio.to_thread(register, "evil", 1)
+            ada.ask(ada.session())
+            shown = {one["name"]: one for one in (await browser.get("/api/state")).raise_for_status().json()["nodes"]}
+            assert 0 <= shown["evil"]["slots"] <= MOST_SLOTS
+            assert len(shown["evil"]["model"] or "") <= 300
+            for path in ("/v1/models", "/nodes", "/metrics"):
+                answer = await browser.get(path, headers={"Authorization": f"Bearer {ada.token}"})
+                assert answer.status_code == 200, (path, word)
+            assert dispatch.announce_places() is None
