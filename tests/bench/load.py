@@ -72,29 +72,31 @@ async def chain(url: str, token: str, prompts: list[str], tokens: int, apart: fl
 
 @dataclass(frozen=True)
 class Asked:
-    """One prompt of a crowd."""
+    """One prompt of a person in a crowd."""
 
     prompt: str
     tokens: int
-    after: float
-    """Seconds after the others' beginning."""
-    token: str
-    """Whose it is."""
+    pause: float
+    """Seconds before it: since the person's last reply."""
 
 
-async def crowd(url: str, asked: list[Asked]) -> list[Seen]:
-    """Ask as several people, each prompt in a session of its own, which is opened at the prompt's own moment."""
+async def crowd(url: str, people: dict[str, list[Asked]]) -> list[Seen]:
+    """Let people ask, by their tokens: each one prompt after the other, as a page lets them."""
 
-    async def person(one: Asked) -> Seen:
-        await asyncio.sleep(one.after)
-        page = await _page(client, url, {"Authorization": f"Bearer {one.token}"})
-        try:
-            return await _chain(page, one.prompt, one.tokens, 0.0)
-        finally:
-            await page.close()
+    async def person(token: str, asked: list[Asked]) -> list[Seen]:
+        headers = {"Authorization": f"Bearer {token}"}
+        seen = []
+        for one in asked:
+            await asyncio.sleep(one.pause)
+            page = await _page(client, url, headers)
+            try:
+                seen.append(await _chain(page, one.prompt, one.tokens, 0.0))
+            finally:
+                await page.close()
+        return seen
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
-        return await asyncio.gather(*map(person, asked))
+        return [seen for own in await asyncio.gather(*(person(*one) for one in people.items())) for seen in own]
 
 
 async def _page(client: aiohttp.ClientSession, url: str, headers: dict[str, str] | None = None) -> aiohttp.ClientWebSocketResponse:

@@ -2,8 +2,8 @@
 
 import argparse
 import asyncio
+import os
 import random
-import secrets
 import signal
 import tempfile
 import time
@@ -19,21 +19,20 @@ from tests.bench import load
 from tests.bench.__main__ import p
 from tests.bench.engine import engine
 from tests.support.doors import DOORS, LONG, SAMPLING, ByPage
+from tests.support.people import member
 from tests.support.reader import Reader
 from tests.support.slots import Slots
 from tests.support.stack import Stack
 from tests.support.waiting import until
 
 LOOK_SECONDS: Final = 0.004
-PEOPLE: Final = 6
+PEOPLE: Final = 24
+THINK_SECONDS: Final = 1.5
+"""Between a reply and the next prompt: so few that there is always a line."""
 SPREAD: Final = 0.5
 """Of the logarithm of a reply's length: most are half to twice as long as the middle one."""
 MIDDLE_TOKENS: Final = 60
 RATE: Final = 50.0
-SLOTS: Final = 4
-"""Of both nodes together."""
-HISTORY: Final = 24
-"""Turns that are answered before anybody is told anything."""
 
 
 def say(what: str, figure: float, goal: str) -> None:
@@ -101,29 +100,22 @@ def _near(told: list[tuple[float, float]], grace: float) -> float:
 
 
 def _people(stack: Stack) -> list[str]:
-    tokens = []
-    for number in range(PEOPLE):
-        name = f"person-{number}"
-        stack.run("user", "add", name, "--password", secrets.token_hex(16))
-        tokens.append(stack.run("token", "new", "--user", name, "--unlimited").stdout.strip())
-    return tokens
+    """Accounts, each with a token; made here, since each start of the command would take a second."""
+    os.environ["MEATLIZARD_HOME"] = str(stack.home)
+    return [member(f"person-{number}").token for number in range(PEOPLE)]
 
 
 async def _crowd(stack: Stack, turns: int, dice: random.Random) -> list[load.Seen]:
-    lengths = [round(min(500, max(5, MIDDLE_TOKENS * dice.lognormvariate(0, SPREAD)))) for _ in range(turns + HISTORY)]
+    """What people saw; a round before it is not counted: until then nobody can tell how long turns take."""
+
+    def asked(name: str) -> load.Asked:
+        tokens = round(min(500, max(5, MIDDLE_TOKENS * dice.lognormvariate(0, SPREAD))))
+        return load.Asked(name, tokens, dice.expovariate(1 / THINK_SECONDS))
+
     url, tokens = stack.status()["url"], await asyncio.to_thread(_people, stack)
-    pace = sum(lengths) / len(lengths) / RATE / SLOTS
-    # The books first: where nothing was answered yet, nobody can tell how long it takes.
-    before = [load.Asked(f"Before {n}.", lengths[turns + n], 0.0, tokens[n % PEOPLE]) for n in range(HISTORY)]
-    await load.crowd(url, before)
-    # A rush, and then as many as can be answered, so that the line stays about as long as it is.
-    rush = turns // 4
-    moments = [0.0] * rush + [dice.uniform(0, pace * (turns - rush)) for _ in range(turns - rush)]
-    asked = [
-        load.Asked(f"Prompt {n}.", length, moment, dice.choice(tokens))
-        for n, (length, moment) in enumerate(zip(lengths, moments, strict=False))
-    ]
-    return await load.crowd(url, asked)
+    await load.crowd(url, {token: [asked(f"Before {n}.")] for n, token in enumerate(tokens)})
+    rounds = -(-turns // PEOPLE)
+    return await load.crowd(url, {token: [asked(f"Person {n}, {k}.") for k in range(rounds)] for n, token in enumerate(tokens)})
 
 
 def takeovers(rounds: int) -> None:
@@ -170,7 +162,7 @@ def main() -> None:
         "waits": waits,
         "takeovers": takeovers,
     }
-    usual = {"stops": 20, "stops-by-discord": 10, "waits": 150, "takeovers": 6}
+    usual = {"stops": 20, "stops-by-discord": 10, "waits": 240, "takeovers": 6}
     words.add_argument("parts", nargs="*", choices=[*parts, []], default=[])
     words.add_argument("--rounds", type=int)
     given = words.parse_args()
