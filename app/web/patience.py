@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.exceptions import InvalidState
+from websockets.frames import CloseCode, Frame
 
 HEAD_SECONDS: Final = 15
 """From the first moment of a connection, or the first byte of its next request, to the last of the headers."""
@@ -18,8 +19,8 @@ HEAD_BYTES: Final = 64 << 10
 """Of address and headers: browsers send a twentieth of it, and httptools would keep as much as comes."""
 PIPELINED: Final = 16
 """Requests that may lie behind one that is not answered yet; browsers send none."""
-PIECE_BYTES: Final = 8 << 10
-"""What is read of a socket before others have their turn: it may be a thousand frames."""
+PIECE_BYTES: Final = 2 << 10
+"""What is read of a socket before others have their turn: it may be some hundred frames."""
 CONTROLS: Final = 32
 """Pings and pongs a second. A page sends none, and answers one of ours every twenty seconds."""
 SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -211,7 +212,7 @@ class WebSocket(WebSocketsSansIOProtocol):
             self._rest.extend(data)
             self._go_on()
         else:
-            super().data_received(data)
+            self._feed(data)
             self._flow()
 
     async def receive(self) -> Any:
@@ -264,6 +265,18 @@ class WebSocket(WebSocketsSansIOProtocol):
         if event.fin:
             self.send_receive_event_to_app()
 
+    def send_receive_event_to_app(self) -> None:
+        """Hand on a message; one that is no text ends its socket without a word in the log."""
+        if self.curr_msg_data_type == "text" and not self.close_sent:
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.fail(CloseCode.INVALID_DATA)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
     @property
     def _held(self) -> bool:
         return self.read_paused or not self.writable.is_set()
@@ -280,8 +293,14 @@ class WebSocket(WebSocketsSansIOProtocol):
         elif not self._held:
             piece = bytes(self._rest[:PIECE_BYTES])
             del self._rest[:PIECE_BYTES]
-            super().data_received(piece)
+            self._feed(piece)
             self._go_on()
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            super().data_received(data)
+        except (InvalidState, AssertionError):  # What comes after the end of a socket that was closed for what it sent.
+            self.transport.abort()
 
     def _flow(self) -> None:
         if self.disconnected or self.transport.is_closing():

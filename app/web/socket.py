@@ -45,6 +45,8 @@ WELCOME_SECONDS: Final = 2.0
 """How long after somebody was shut out their open socket may still take a prompt."""
 RATE: Final = RateLimitItemPerSecond(20)
 """Messages a socket may send; a flood is read no faster, so that it waits in its own sender."""
+MOST_PAUSE_SECONDS: Final = 10.0
+"""How long a flood is left unread at most: twice as long each time, from one second on."""
 
 
 class ChatSocket:
@@ -66,6 +68,9 @@ class ChatSocket:
         self._ended: Final = ended
         """Set by the doorkeeper when they are not welcome any more."""
         self._limiter: Final = MovingWindowRateLimiter(MemoryStorage())
+        self._pause = 1.0
+        self._flooded = -2 * MOST_PAUSE_SECONDS
+        """When a flood was last left unread."""
         self._cut: Final = asyncio.Event()
         """Set when the reader is given up; a reader that takes nothing takes no close frame either."""
 
@@ -119,9 +124,12 @@ class ChatSocket:
     async def _slow_down(self) -> None:
         if await self._limiter.hit(RATE, "in"):
             return
+        now = time.monotonic()
+        self._pause = min(MOST_PAUSE_SECONDS, 2 * self._pause) if now - self._flooded < 2 * MOST_PAUSE_SECONDS else 1.0
         await self.refuse(Busy("Too many messages at once. Each is read in its turn; send fewer."))
-        while not await self._limiter.hit(RATE, "in"):
-            await asyncio.sleep(1 / RATE.amount)
+        await asyncio.sleep(self._pause)
+        self._flooded = time.monotonic()
+        await self._limiter.hit(RATE, "in")
 
     async def _handle(self, frame: Any) -> None:
         if frame["type"] == "websocket.disconnect":

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import gzip
 import json
+import random
 import resource
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,6 +17,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 
 from app.web import patience, server
 from app.web.deps import cookie_name
+from tests.fuzz.million import bend
 from tests.support.people import Member
 from tests.support.waiting import PATIENCE
 from tests.support.website import Site
@@ -196,6 +199,23 @@ async def test_a_message_in_any_number_of_pieces_is_one_message(site: Site, ada:
     async with raw_page(site, ada) as client:
         await client.say(b"".join(pieces) + frame(Opcode.CONT))
         assert b'"accepted"' in await client.hear(b"x" * 5000)
+
+
+@pytest.mark.parametrize("upgraded", [False, True])
+async def test_bent_bytes_end_their_own_connection_and_nothing_else(site: Site, ada: Member, upgraded: bool) -> None:
+    accidents: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: accidents.append(context))
+    chance = random.Random(7)
+    body = b'{"type":"prompt","text":"x"}'
+    frames = frame(Opcode.TEXT, body) + frame(Opcode.TEXT, body[:9], fin=False) + frame(Opcode.CONT, body[9:]) + frame(Opcode.CLOSE)
+    sound = frames if upgraded else request(site, "/api/login", "Content-Length: 2", method="POST").encode() + b"{}"
+    for _ in range(40):
+        async with raw_page(site, ada) if upgraded else raw(site) as client:
+            with contextlib.suppress(ConnectionError):
+                await client.say(b"".join(bend(chance, sound) for _ in range(chance.randint(1, 40))))
+    async with site.browser(ada) as browser:
+        assert (await browser.get("/api/me")).status_code == 200
+    assert not accidents, accidents
 
 
 async def test_a_flood_of_messages_waits_with_its_sender(site: Site, ada: Member) -> None:
