@@ -297,11 +297,12 @@ def end(turn: str, attempt: int, outcome: Outcome) -> bool:
             _write(tx, row, state, outcome)
         facts = _ending(tx, row)
         session, user, figures = str(row.session_id), str(row.user_id), tally.of(row, outcome)
-        took = ((row.finished_at or now()) - (row.leased_at or now())).total_seconds() * 1000
         state = TurnState(row.state)
     # From here on everything may be done twice: a worker killed in between is followed by another one's try.
     events.close(session, turn, attempt, EventKind(state.value), **facts)
     queue.release(turn, attempt, row.node)
+    # As long as nobody else could have the slot: what ending takes is waited for as well.
+    took = (now() - (row.leased_at or now())).total_seconds() * 1000
     # Also where it did not count: the try before may have been killed before it came to this.
     metrics.put("turn", figures)
     log.info("turn.ended", turn=turn, session=session, attempt=attempt, node=row.node, lane=row.lane, state=row.state)
