@@ -20,7 +20,7 @@ from tests.support.waiting import until
 from tests.workers.conftest import Engine, engine
 
 __all__ = ("engine",)
-SECONDS = 30.0 if LONG else 4.0
+SECONDS = 30.0 if LONG else 2.0
 """How long nobody is let in, once the processes have noticed."""
 A_SECOND = 10
 """Connections that each process may try: a hundred times fewer than one that spins."""
