@@ -12,7 +12,7 @@ from tenacity import Retrying, wait_random_exponential
 
 from app.core import redis
 from app.core.broker import enqueue
-from app.services import dispatch, sweep, turns
+from app.services import disbelief, dispatch, sweep, turns
 from app.wire import names
 from app.wire.errors import EnvelopeError, MeatLizardError, Unavailable
 from app.wire.inbox import Asked, Handed
@@ -104,6 +104,7 @@ def _next(client: "Redis", key: str) -> bytes | None:
 
 def act(raw: bytes) -> None:
     """Do what one message asks for; what is none is counted, and nothing else comes of it."""
+    handed = None
     try:
         handed = Handed.parse(raw)
         match handed.asked:
@@ -116,6 +117,7 @@ def act(raw: bytes) -> None:
     except EnvelopeError as error:
         # Not sealed by that node for that turn, or no message at all: somebody else put it here.
         log.warning("inbox.refused", bytes=len(raw), error=str(error))
+        disbelief.refused(handed.node if handed else "", error.code)
     except (Unavailable, *redis.ERRORS) as error:
         log.warning("inbox.later", error=str(error))
 

@@ -3,7 +3,7 @@
 import structlog
 from celery import shared_task
 
-from app.services import dispatch, sweep, turns
+from app.services import disbelief, dispatch, sweep, turns
 from app.wire import names
 from app.wire.errors import EnvelopeError
 from workers.retries import AGAIN
@@ -19,6 +19,7 @@ def finish(turn: str, attempt: int, node: str, envelope: str) -> None:
     except EnvelopeError as error:
         # Not sealed by that node for that turn: somebody else put it here. The real one will come.
         log.warning("finish.refused", turn=turn, attempt=attempt, node=node, error=str(error))
+        disbelief.refused(node, error.code)
 
 
 @shared_task(name=names.DISPATCH)

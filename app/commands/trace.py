@@ -24,8 +24,10 @@ def trace(
     from rich.table import Table
 
     from app.services import traces, waterfall
+    from app.wire.states import Door
 
     found = traces.of(turn)
+    traces.looked_at(turn, "", "cli", Door.CLI)
     if svg is not None:
         svg.write_text(waterfall.svg(found, alone=True) + "\n", encoding="utf-8")
     if as_json:

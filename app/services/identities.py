@@ -14,7 +14,7 @@ from app.core.models import Identity, User
 from app.services import accounts, audit, invitations, links, logins
 from app.services.person import Person
 from app.services.providers import DISCORD, Arrival
-from app.wire.errors import BadInput, NotAllowed
+from app.wire.errors import BadInput, NotAllowed, NotFound
 from app.wire.states import Door
 
 
@@ -34,7 +34,16 @@ def sign_in(came: Arrival, user_agent: str, address: str) -> str | None:
     if came.purpose.link:
         link(came, came.purpose.link)
         return None
-    user = _discord(came) if came.provider == DISCORD else _other(came)
+    try:
+        user = _discord(came) if came.provider == DISCORD else _other(came)
+        return _begin(came, user, user_agent, address)
+    except (NotAllowed, NotFound, BadInput):
+        with transaction() as tx:
+            audit.record(tx, "anonymous", Door.WEB, "login.refused", address=address, how=came.provider)
+        raise
+
+
+def _begin(came: Arrival, user: UUID, user_agent: str, address: str) -> str:
     with transaction() as tx:
         found = tx.get_one(User, user)
         if found.disabled_at is not None:

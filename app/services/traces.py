@@ -7,9 +7,10 @@ from uuid import UUID
 
 from app.core.db import transaction
 from app.core.models import Turn
-from app.services import metrics, sessions
+from app.services import audit, metrics, sessions
 from app.wire import hops
 from app.wire.errors import NotFound
+from app.wire.states import Door
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,14 @@ def of(turn: str, user: str | None = None) -> Trace:
         if row is None or (user is not None and row.user_id != UUID(user)):
             raise NotFound("There is no such turn here; `meatlizard chat --json` and the details below a reply name them.")
         return _trace(row)
+
+
+def looked_at(turn: str, who: str, actor: str, door: Door) -> None:
+    """Record that somebody looked at the way of another's turn; at one's own nobody minds."""
+    with transaction() as tx:
+        row = tx.get(Turn, sessions.parse_id(turn))
+        if row is not None and str(row.user_id) != who:
+            audit.record(tx, actor, door, "turn.trace", str(row.id))
 
 
 def _trace(row: Turn) -> Trace:

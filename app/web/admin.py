@@ -13,6 +13,7 @@ from app.services.accounts import Person
 from app.services.rights import Right
 from app.web import panels, plot
 from app.web.deps import Known, needs
+from app.wire.states import Door
 
 router = APIRouter(include_in_schema=False)
 SPANS: Final = {1: "1 hour", 24: "24 hours", 168: "7 days", 720: "30 days"}
@@ -52,5 +53,6 @@ async def figures(request: Request, who: Annotated[Person, needs(Right.SEE_METRI
 async def trace(request: Request, turn: str, who: Known) -> Response:
     """Show the way of one's own turn; of any turn to who may see the figures."""
     found = await asyncio.to_thread(traces.of, turn, None if who.may(Right.SEE_METRICS) else who.id)
+    await asyncio.to_thread(traces.looked_at, turn, who.id, who.name, Door.WEB)
     drawn = Markup(waterfall.svg(found))  # noqa: S704 - made of our own words and figures
     return panels.show(request, who, "trace.html", trace=found, picture=drawn, duration=waterfall.duration)

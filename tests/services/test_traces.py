@@ -10,10 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
-from app.services import metrics, traces, waterfall
+from app.services import metrics, traces, trail, waterfall
 from app.stream.clock import RedisClock
 from app.wire import hops
 from app.wire.errors import NotFound
+from app.wire.states import Door
 from tests.support import nodes
 from tests.support.nodes import PlayedNode
 from tests.support.people import Member
@@ -66,6 +67,10 @@ def test_a_turn_that_was_given_up_shows_what_postgresql_knows(ada: Member) -> No
     assert [bar.name for bar in found.bars] == ["Waits for a slot"]
     with pytest.raises(NotFound):
         traces.of("nonsense")
+    for who in (ada.id, ""):
+        traces.looked_at(turn, who, "olga", Door.WEB)
+    [told] = [row for row in trail.listed() if row.action == "turn.trace"]
+    assert (told.actor, told.subject) == ("olga", turn), "one's own way is nobody's business"
 
 
 def test_the_command_prints_a_waterfall_and_writes_it_as_a_picture(ada: Member, tmp_path: Any) -> None:

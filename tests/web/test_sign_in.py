@@ -15,7 +15,7 @@ from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import User
-from app.services import handshake, invitations, links, providers
+from app.services import handshake, invitations, links, providers, trail
 from app.wire.errors import BadInput
 from app.wire.states import Door
 from bots.sandbox.clock import Clock
@@ -129,6 +129,8 @@ async def test_who_does_not_get_in(site: Site, discord: Sandbox, way: str) -> No
         answer = await come_back(here, back)
         assert answer.status_code in (400, 403), answer.text
         assert (await here.get("/api/me")).status_code == 401
+    told = [row for row in trail.listed() if row.action == "login.refused"]
+    assert [row.details["how"] for row in told] == (["discord"] if way == "shut" else [])
 
 
 @pytest.mark.parametrize("path", ["https://evil.example", "//evil.example", "/\\evil.example", "evil", "/a\nb", "javascript:1", None])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from app.core import redis
-from app.services import turns
+from app.services import disbelief, trail, turns
 from app.wire import names
 from app.wire.errors import EnvelopeForged
 from app.wire.inbox import Asked, Handed
@@ -69,13 +69,16 @@ def test_an_outcome_ends_its_turn_once(ada: Member) -> None:
     assert turns.reply(turn) == "Because."
 
 
-def test_an_outcome_in_anothers_name_is_refused(ada: Member) -> None:
+def test_an_outcome_in_anothers_name_is_refused(ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disbelief, "_counted", disbelief._Counted())
     nodes.ready()
     turn = ada.ask(ada.session()).turn
     [job] = nodes.jobs()
     for node, attempt in (("away", 1), ("home", 2)):
         inbox.act(Handed(Asked.FINISH, node, turn, attempt, nodes.outcome(job, "Forged.", node="away")).pack())
     assert turns.ending(turn) is None
+    [told] = [row for row in trail.listed() if row.action == "envelope.refused"]
+    assert (told.actor, told.door, told.details["count"]) == ("away", "node", 1), "once a minute"
 
 
 def test_an_outcome_that_postgresql_cannot_take_now_becomes_a_task_that_waits(
