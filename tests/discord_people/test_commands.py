@@ -91,6 +91,7 @@ async def test_administration_is_refused_to_members(hall: Hall) -> None:
         await hall.run(name, **NEEDED.get(name, {}))
         await hall.until(lambda before=before: len(hall.whispers()) > before and hall.whispers()[-1])
         assert "Your role here, member, may not do this" in hall.whispers()[-1]
+        assert "/link" in hall.whispers()[-1], "whoever runs the platform has the right on the page already"
     assert await hall.complete("ban", "account", "a") == []
     assert hall.messages() == []
 

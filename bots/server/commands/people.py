@@ -31,6 +31,9 @@ log = structlog.get_logger(__name__)
 Interaction = discord.Interaction[Any]
 ACT: Final = UUID("5bd1f2f6-5a52-4e0c-9a43-0b6f1d8f3a10")
 """Under it an interaction's or a message's id in Discord becomes the client id of its turn: told twice, it is one turn."""
+MAY_NOT: Final = (
+    "Your role here, {role}, may not do this. Where your account on the page may, join the two with /link; else ask an administrator."
+)
 LOST: Final = "The Server-Bot was restarted before this prompt was kept. Ask again."
 
 
@@ -67,7 +70,7 @@ class People:
         roles = [role.id for role in getattr(user, "roles", ())]
         person = await asyncio.to_thread(links.enter, user.id, user.name, roles)
         if not may(person.role, right):
-            raise NotAllowed(f"Your role here, {person.role}, may not do this. Ask an administrator.")
+            raise NotAllowed(MAY_NOT.format(role=person.role))
         return person
 
     # Telling.
