@@ -2,6 +2,7 @@
 
 import tempfile
 import zipfile
+from datetime import datetime
 from typing import IO, Any, Final
 from uuid import UUID
 
@@ -9,8 +10,8 @@ import orjson
 from sqlalchemy import or_, select
 
 from app.core.db import transaction
-from app.core.models import ApiToken, AuditRecord, DiscordLink, Session, User, now
-from app.services import audit, trail, transcript_lines, transcript_markdown, usage
+from app.core.models import ApiToken, AuditRecord, DiscordLink, Identity, Session, User, now
+from app.services import audit, logins, trail, transcript_lines, transcript_markdown, usage
 from app.wire.errors import NotFound
 from app.wire.states import Door
 
@@ -33,7 +34,7 @@ def packed(user: str, actor: str, door: Door) -> IO[bytes]:
             archive.writestr("account.json", orjson.dumps(account, option=orjson.OPT_INDENT_2))
             for session in sorted(own):
                 _conversation(archive, str(session))
-            _trail(archive, owner.name)
+            _trail(archive, owner.name, owner.created_at)
     except BaseException:
         file.close()
         raise
@@ -44,6 +45,7 @@ def packed(user: str, actor: str, door: Door) -> IO[bytes]:
 def _account(tx: Any, owner: User) -> dict[str, Any]:
     tokens = tx.scalars(select(ApiToken).where(ApiToken.user_id == owner.id).order_by(ApiToken.created_at))
     link = tx.scalar(select(DiscordLink).where(DiscordLink.user_id == owner.id))
+    elsewhere = tx.scalars(select(Identity).where(Identity.user_id == owner.id).order_by(Identity.provider))
     used = usage.of(str(owner.id), YEAR_HOURS)
     return {
         "name": owner.name,
@@ -51,6 +53,11 @@ def _account(tx: Any, owner: User) -> dict[str, Any]:
         "created_at": owner.created_at.isoformat(),
         "taken_at": now().isoformat(),
         "discord": {"id": str(link.discord_id), "name": link.name} if link else None,
+        "signed_in_with": [{"provider": one.provider, "subject": one.subject, "name": one.name} for one in elsewhere],
+        "logins": [
+            {"browser": one.device, "address": one.address, "by": one.how, "since": one.since.isoformat(), "seen": one.seen.isoformat()}
+            for one in logins.listed(str(owner.id))
+        ],
         "tokens": [{"name": one.name, "created_at": one.created_at.isoformat()} for one in tokens],
         "last_year": {"turns": used.turns, "prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens},
     }
@@ -68,8 +75,10 @@ def _conversation(archive: zipfile.ZipFile, session: str) -> None:
         return  # Deleted a moment ago, by its owner.
 
 
-def _trail(archive: zipfile.ZipFile, name: str) -> None:
-    query = select(AuditRecord).where(or_(AuditRecord.actor == name, AuditRecord.subject == name)).order_by(AuditRecord.id)
+def _trail(archive: zipfile.ZipFile, name: str, since: datetime) -> None:
+    # What was before is of somebody else, who bore the name and is gone.
+    theirs = or_(AuditRecord.actor == name, AuditRecord.subject == name), AuditRecord.at >= since
+    query = select(AuditRecord).where(*theirs).order_by(AuditRecord.id)
     with transaction() as tx, archive.open("trail.jsonl", "w") as out:
         for row in tx.scalars(query.execution_options(yield_per=1000)):
             out.write(orjson.dumps(trail.shown(row)) + b"\n")

@@ -17,7 +17,7 @@ from app.services import accounts, archive, erasure, logins, takeout, tokens, tr
 from app.wire.errors import NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door, TurnState
 from tests.support import nodes
-from tests.support.people import Member
+from tests.support.people import Member, member
 from tests.support.servers import Servers
 
 
@@ -52,7 +52,15 @@ def test_an_export_holds_all_of_ones_own_and_nothing_of_others(ada: Member, bob:
     told = [json.loads(line)["action"] for line in found.read("trail.jsonl").splitlines()]
     assert "user.add" in told
     assert "user.export" in told
+    assert [(one["browser"], one["address"]) for one in account["logins"]] == [("tests", "127.0.0.1")]
     assert ada.token not in everything
+
+
+def test_whoever_takes_the_name_of_one_who_is_gone_gets_nothing_of_theirs(ada: Member) -> None:
+    erasure.begin(ada.id, "ada", Door.WEB)
+    erasure.erase(ada.id)
+    told = [json.loads(line)["action"] for line in taken(member("ada")).read("trail.jsonl").splitlines()]
+    assert told == ["user.add", "token.new", "user.export"]
 
 
 def test_an_export_of_nobody_is_refused(ada: Member) -> None:
