@@ -6,6 +6,7 @@ from functools import cache
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
 
 from app.core.config import settings
 from app.services.accounts import Person
@@ -41,9 +42,14 @@ def _client() -> Any:
     return httpx.AsyncClient(base_url=base, auth=login, timeout=TIMEOUT_SECONDS, trust_env=False)
 
 
-@router.api_route("/flower", methods=["GET", "POST"])
+@router.get("/flower")
+async def first_page(who: Annotated[Person, needs(Right.SEE_TASKS)]) -> Response:
+    """Lead to Flower's first page: its script fills it only where the address ends so."""
+    return RedirectResponse(f"/{PREFIX}/")
+
+
 @router.api_route("/flower/{path:path}", methods=["GET", "POST"])
-async def flower(request: Request, who: Annotated[Person, needs(Right.SEE_TASKS)], path: str = "") -> Response:
+async def flower(request: Request, who: Annotated[Person, needs(Right.SEE_TASKS)], path: str) -> Response:
     """Pass a request on to Flower, and its answer back; nothing can be changed through it."""
     # Its table of tasks is asked for by POST, since the address would be too long.
     if request.method == "POST" and path != "tasks/datatable":

@@ -12,7 +12,8 @@ from app.services.plots import Line, Plot
 
 WIDTH: Final = 520
 HEIGHT: Final = 190
-LEFT: Final = 44
+LEFT: Final = 56
+"""Room for figures such as 2.25k, also on a phone, where they are larger than the rest."""
 RIGHT: Final = 10
 TOP: Final = 12
 BOTTOM: Final = 24

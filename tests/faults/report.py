@@ -3,6 +3,7 @@
 import json
 import platform
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,7 +72,20 @@ def _runs(results: list[dict[str, Any]]) -> str:
             f"| {one['typical']:.1f} s, {one['slowest']:.0f} s | {len(one['findings']) or 'none'} |"
         )
     findings = [f"- seed {one['seed']}: {words}" for one in results for words in one["findings"]]
-    return "\n".join([*lines, *(["", "Findings:", "", *findings] if findings else [])])
+    return "\n".join([*lines, *(["", "Findings:", "", *findings] if findings else []), *_drills(results)])
+
+
+def _drills(results: list[dict[str, Any]]) -> Iterator[str]:
+    """Tell what became of the backups of the runs that were drills."""
+    for one in results:
+        if count := one.get("backups"):
+            told = ", ".join(f"{number} {what}" for what, number in sorted(count.items()) if not what.endswith("compared"))
+            rows = sum(number for what, number in count.items() if what.endswith("compared"))
+            yield ""
+            yield (
+                f"Seed {one['seed']} was a drill: backups were taken all the while ({told}). Each of the whole ones was proven afterwards, "
+                f"and the newest brought back: {rows} rows that were there at its moment were as they had been."
+            )
 
 
 def _kinds(results: list[dict[str, Any]]) -> str:

@@ -7,7 +7,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
 from app.local.postgres import binaries
@@ -47,6 +49,15 @@ def test_status_says_what_the_contract_promises(stack: Stack) -> None:
     assert status["services"]["discord"]["guild"] > 0
     [node] = status["nodes"]
     assert (node["name"], node["lane"], node["slots"], node["busy"]) == ("home", "queue", 2, 0)
+
+
+def test_every_process_tells_its_figures(stack: Stack) -> None:
+    found = httpx.get(f"{stack.status()['url']}/metrics", timeout=30).raise_for_status().text
+    families = {family.name: family for family in text_string_to_metric_families(found)}
+    who = {sample.labels["process"] for sample in families["meatlizard_process_resident_memory_bytes"].samples}
+    assert {"web", "worker", "beat", "server-bot"} <= who
+    [node] = families["meatlizard_node_up"].samples
+    assert (node.labels, node.value) == ({"node": "home", "lane": "queue"}, 1.0)
 
 
 def test_a_second_up_finds_the_first(stack: Stack) -> None:

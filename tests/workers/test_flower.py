@@ -75,6 +75,9 @@ async def test_is_for_administrators_and_remembers(site: Site, servers: Servers,
             assert one["name"] == names.FINISH
             pages = [await browser.get(f"/flower/{path}", headers=HTML) for path in ("", "tasks", "broker", f"task/{one['uuid']}")]
             assert [page.status_code for page in pages] == [200] * 4
+            # Its script fills the first page only below this very address.
+            first = await browser.get("/flower", headers=HTML)
+            assert (first.status_code, first.headers["location"]) == (307, "/flower/")
             for page in (*pages, await browser.get("/flower/api/tasks")):
                 assert "marmalade" not in page.text
                 assert "'unsafe-inline'" not in page.headers["content-security-policy"].partition("style-src")[0]

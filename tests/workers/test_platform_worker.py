@@ -1,5 +1,6 @@
 """The platform's worker, really run, killed and restarted; the broker likewise. Each turn ends exactly once."""
 
+import signal
 from typing import Any
 from uuid import UUID
 
@@ -9,10 +10,12 @@ from sqlalchemy import func, select
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import Login, Message, Metric, Turn, now
+from app.services import archive, backups, transcripts
 from app.wire import names
-from app.wire.states import TurnState
+from app.wire.states import Door, TurnState
 from tests.support import nodes
 from tests.support.people import Member
+from tests.support.servers import Servers
 from tests.support.waiting import until
 
 
@@ -58,6 +61,35 @@ def test_runs_each_task_that_beat_may_send(setup: CeleryTestSetup, ada: Member) 
     nodes.ready()
     setup.app.send_task(names.SWEEP)
     assert until(nodes.jobs, said=setup.worker.logs)[0].turn == turn
+
+
+def test_a_store_that_is_away_is_asked_again_and_in_nobodys_way(setup: CeleryTestSetup, servers: Servers, ada: Member) -> None:
+    """A transcript and a backup wait for the object store, try again by themselves, and turns end meanwhile."""
+    nodes.ready()
+    session = ada.session()
+    ada.ask(session, "Why?")
+    [job] = nodes.jobs()
+    nodes.finish(job)
+
+    def kept() -> transcripts.Kept:
+        found = transcripts.about(session)
+        assert found
+        return found
+
+    servers.s3.stop(signal.SIGKILL)
+    try:
+        archive.close(session, ada.id)
+        backup = backups.begin("test", Door.CLI)
+        until(lambda: kept().tries >= 2, 60, setup.worker.logs)
+        assert (kept().state, "object store" in str(kept().error)) == ("waiting", True)
+        turn = ada.ask(ada.session()).turn
+        [job] = nodes.jobs()
+        send_outcome(setup, job)
+        until(lambda: state(turn) == TurnState.DONE, said=setup.worker.logs)
+    finally:
+        servers.s3.start()
+    until(lambda: kept().state == "stored", 90, setup.worker.logs)
+    until(lambda: {one.id: one.state for one in backups.listed()}[backup] == "proven", 90, setup.worker.logs)
 
 
 def test_dispatches_when_a_node_has_come_up(setup: CeleryTestSetup, ada: Member) -> None:
