@@ -139,7 +139,8 @@ async def _taken_over(stack: Stack, token: str) -> float:
     victim = await asyncio.to_thread(stack.process, process)
     victim.send_signal(signal.SIGKILL)
     since = time.monotonic()
-    await asyncio.sleep(1)  # What was on its way when it died has come by then.
+    # Started anew it would be there in time to take its own turn up again.
+    await asyncio.to_thread(stack.run, "node", "drain", busy[0])
     before = bytes(reader.shown)
     while len(reader.shown) <= len(before) and not reader.ending:
         await asyncio.sleep(0.01)
@@ -150,6 +151,7 @@ async def _taken_over(stack: Stack, token: str) -> float:
     assert reader.ending["node"] != busy[0], "the other one goes on"
     assert bytes(reader.shown).startswith(before)
     assert reader.shown.decode() == reader.ending["text"]
+    await asyncio.to_thread(stack.run, "node", "drain", busy[0], "--undo")
     return took
 
 

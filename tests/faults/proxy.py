@@ -59,12 +59,13 @@ class Proxy:
         for link in list(self._links):
             link.abort()
 
-    def break_one(self) -> bool:
-        """Break a connection that dice choose; say whether there was one."""
+    def break_one(self, fewest: int = 1) -> bool:
+        """Break a connection that dice choose, unless there are fewer than so many; say whether it was done."""
         links = [link for link in self._links if link.far is not None]
-        if links:
+        enough = len(links) >= fewest
+        if enough:
             self._dice.choice(links).abort()
-        return bool(links)
+        return enough
 
     def become(self, wire: Wire) -> None:
         """Change how the wire behaves; the connections that it carries feel it at once."""
