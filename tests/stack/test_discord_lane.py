@@ -1,12 +1,15 @@
 """A stack whose node has Discord alone: the real model answers through sealed messages, and nothing else."""
 
 import asyncio
+import json
 import secrets
 from collections.abc import Iterator
+from itertools import pairwise
 
 import httpx
 import pytest
 
+from app.wire import hops
 from tests.support import sandbox
 from tests.support.reader import Reader
 from tests.support.stack import Stack
@@ -43,6 +46,14 @@ def test_the_model_answers(stack: Stack) -> None:
     answer = stack.ask("Say hello.")
     assert (answer["state"], answer["lane"], answer["node"]) == ("done", "discord", "home")
     assert answer["text"].strip()
+    # Its way is told hop by hop, on one clock: the node's own stamps came sealed, by Discord.
+    told = json.loads(stack.run("trace", answer["turn"], "--json").stdout)
+    assert told["lane"] == "discord"
+    parts = {bar["name"]: bar for bar in told["bars"]}
+    assert {step.name for step in hops.STEPS if step.where in ("node", "llama.cpp")} <= set(parts)
+    way = [told["hops"][hop] for hop in (hops.KEPT, hops.DISPATCHED, hops.ARRIVED, hops.READING, hops.FIRST, hops.LAST, hops.ENDED)]
+    # The node's clock was put straight by way of Discord: right to a quarter of a second, whatever it said.
+    assert all(later >= earlier - 250 for earlier, later in pairwise(way)), told["hops"]
 
 
 async def test_what_is_shown_is_kept_and_nowhere_in_discord(stack: Stack) -> None:

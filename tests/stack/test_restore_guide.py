@@ -16,9 +16,9 @@ import pytest
 from app.services import backup_tables
 from tests.support.stack import Stack
 from tests.support.waiting import until
-from tests.workers.conftest import llama
+from tests.workers.conftest import engine, llama
 
-__all__ = ("llama",)
+__all__ = ("engine", "llama")
 
 BLOCK = re.compile(r"^ *```sh\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 MOVING = {"audit_log", "backups", "schedule", "nodes", "rollup_marks", "users"}
