@@ -1,18 +1,24 @@
 """One command, and a real model answers; nothing of what is said lies anywhere in plain sight."""
 
 import asyncio
+import contextlib
+import json
 import os
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
+from app.local import envfile
+from app.local.home import SETTINGS_FILE
 from app.local.postgres import binaries
+from app.wire import names
 from tests.support import sandbox
 from tests.support.reader import Reader
 from tests.support.stack import Stack
@@ -71,17 +77,43 @@ def test_doctor_finds_nothing_wrong(stack: Stack) -> None:
 
 
 async def test_no_plain_text_anywhere(stack: Stack) -> None:
-    reader = await Reader(stack.status()["url"], stack.token()).ask(PROMPT, {"max_tokens": 60, "temperature": 0.0})
+    """After a turn, its transcript and a backup: not in PostgreSQL, Redis, the object store, Discord, logs, Flower or figures."""
+    url, token = stack.status()["url"], stack.token()
+    reader = await Reader(url, token).ask(PROMPT, {"max_tokens": 60, "temperature": 0.0})
     assert reader.ending["event"] == "done"
     # Words of the reply that occur nowhere else: found in a dump, they would have come from there.
     said = [word for word in re.findall(r"[A-Za-z]{9,}", reader.shown.decode()) if word.lower() not in VOCABULARY]
     needles = {needle.encode() for needle in (*MARKERS, *said)}
     assert len(needles) >= len(MARKERS)
-    for place, content in _everything_kept(stack):
+    await until_async(lambda: asyncio.to_thread(lambda: any(one["content"] for one in sandbox.messages(stack))))
+    async with httpx.AsyncClient(base_url=url, headers=reader.headers, timeout=30) as client:
+        assert "marmalade" in (await client.get(f"/api/sessions/{reader.session}/transcript")).text
+        (await client.post(f"/api/sessions/{reader.session}/close")).raise_for_status()
+        figures = (await client.get("/metrics")).raise_for_status()
+    await until_async(lambda: asyncio.to_thread(_stored, stack, reader.session))
+    assert stack.run("backup", "now", "--no-prove").returncode == 0
+    tasks = await asyncio.to_thread(_flower, stack)
+    assert reader.session in "".join(task["args"] for task in tasks.values() if task["name"] == names.UPLOAD_TRANSCRIPT)
+    shown = [("/metrics", figures.content), ("flower", json.dumps(tasks).encode())]
+    places = [*shown, *_everything_kept(stack)]
+    for part in ("s3/meatlizard/transcripts", "s3/meatlizard/backups", "logs/web", "logs/worker", "logs/node", "logs/server-bot"):
+        assert any(f"/{part}" in place for place, _ in places), f"{part} was not looked into"
+    for place, content in places:
         found = [needle for needle in needles if needle in content]
         assert not found, f"{found} in {place}"
-    await until_async(lambda: asyncio.to_thread(lambda: any(one["content"] for one in sandbox.messages(stack))))
     assert not sandbox.leaks(stack, MARKERS, reader.shown.decode())
+
+
+def _stored(stack: Stack, session: str) -> bool:
+    return any((stack.home / "data" / "s3").rglob(f"transcripts/{session}/*.sealed"))
+
+
+def _flower(stack: Stack) -> dict[str, Any]:
+    """Return all that Flower knows of the tasks, asked past the page."""
+    known = envfile.read(stack.home / SETTINGS_FILE)
+    url = f"http://127.0.0.1:{known['FLOWER_PORT']}/flower/api/tasks?limit=2000"
+    found: dict[str, Any] = httpx.get(url, auth=("admin", known["FLOWER_PASSWORD"]), timeout=30).raise_for_status().json()
+    return found
 
 
 VOCABULARY = frozenset(["beginning", "assistant", "different", "following", "something", "available", "processes", "connected"])
@@ -90,9 +122,9 @@ VOCABULARY = frozenset(["beginning", "assistant", "different", "following", "som
 def _everything_kept(stack: Stack) -> Iterator[tuple[str, bytes]]:
     services = stack.status()["services"]
     client = redis.Redis.from_url(services["redis"])
-    names = list(client.scan_iter())
-    assert any(name.startswith(b"ml:stream:") for name in names), "the streams are gone before they were read"
-    for name in names:
+    keys = list(client.scan_iter())
+    assert any(name.startswith(b"ml:stream:") for name in keys), "the streams are gone before they were read"
+    for name in keys:
         # DUMP would compress long strings, and hide what is looked for.
         yield f"redis {name!r}", b"\n".join(_flat(_value(client, name)))
     dump = subprocess.run(
@@ -100,8 +132,11 @@ def _everything_kept(stack: Stack) -> Iterator[tuple[str, bytes]]:
     ).stdout
     assert b"INSERT INTO public.messages" in dump
     yield "pg_dump", dump
-    for path in _files(stack.home / "logs"):
-        yield str(path), path.read_bytes()
+    for path in _files(stack.home):
+        # What belongs to a moment may be gone by now.
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and path.suffix not in (".gguf", ".sock"):
+                yield str(path), path.read_bytes()
 
 
 def _value(client: "redis.Redis", name: bytes) -> object:
