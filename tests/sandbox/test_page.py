@@ -110,6 +110,13 @@ async def test_a_person_types_runs_a_command_and_presses_a_button(page, server, 
     await server.channel().send(f"<@{server.user.id}> " + "gAAAAAB" + "x" * 300)
     await expect(page.locator(".sealed")).to_have_text(re.compile(r"^gAAAAABx+… \(307\)$"))
 
+    general = server.channel()
+    await general.send(f"<@{server.user.id}> of <#{general.id}> at <t:86400:R>, not of <#1> nor <@2>")
+    told = page.locator(".message .body").last
+    await expect(told).to_have_text(re.compile(r"^@Server-Bot of # general at .*1970.*, not of <#1> nor <@2>$"))
+    await told.get_by_role("button", name="# general").click()
+    await expect(page.locator("#channel")).to_have_text("# general")
+
     await page.fill("#text", "/as")
     await expect(page.locator("#suggestions button")).to_have_text([re.compile("/ask")])
     await page.fill("#text", "/ask prompt: what is this model:la")

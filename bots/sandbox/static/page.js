@@ -3,8 +3,9 @@
 const $ = (id) => document.getElementById(id);
 const state = { member: sessionStorage.member || "", channel: sessionStorage.channel || "", view: null, asked: 0 };
 
-// A token of Fernet or any other long word without spaces is sealed text: its beginning says enough.
-const SEALED = /\S{80,}/g;
+// What is not shown as it was written: mentions of channels and people, moments, and sealed text, which is a token of
+// Fernet or any other long word without spaces, and of which the beginning says enough.
+const SPECIAL = /<#(\d+)>|<@!?(\d+)>|<t:(\d+)(?::[a-zA-Z])?>|\S{80,}/g;
 const CATEGORY = 4, TEXT = 0, DM = 1, THREADS = [10, 11, 12], SUBCOMMAND = 1, GROUP = 2;
 
 async function api(path, body) {
@@ -124,11 +125,22 @@ function message(one, view) {
 function cut(text) {
   const parts = [];
   let end = 0;
-  for (const found of text.matchAll(SEALED)) {
-    parts.push(text.slice(end, found.index), element("span", { class: "sealed", title: `${found[0].length} characters` }, `${found[0].slice(0, 24)}… (${found[0].length})`));
+  for (const found of text.matchAll(SPECIAL)) {
+    parts.push(text.slice(end, found.index), special(...found));
     end = found.index + found[0].length;
   }
   return [...parts, text.slice(end)];
+}
+
+function special(words, channel, person, moment) {
+  if (moment) return element("time", {}, new Date(moment * 1000).toLocaleString());
+  const one = channel ? state.view.channels.find(({ id }) => id === channel) : state.view.members.find(({ id }) => id === person);
+  if (channel && one) {
+    const open = () => { state.channel = channel; attempt(refresh); };
+    return element("button", { type: "button", class: "mention", onclick: open }, `# ${one.name}`);
+  }
+  if (channel || person) return element("span", { class: "mention" }, one ? `@${one.username}` : words);
+  return element("span", { class: "sealed", title: `${words.length} characters` }, `${words.slice(0, 24)}… (${words.length})`);
 }
 
 const rows = (components) => (components || []).flatMap((one) => one.type === 2 ? [one] : rows(one.components));
