@@ -88,7 +88,8 @@ SERVER_BOT_TTL_SECONDS: Final = 15
 """The Server-Bot says every five seconds that it is connected."""
 MIRROR_GOOD_SECONDS: Final = 3600
 """A mirror that could not be posted for so long is left out: the turn is in PostgreSQL anyhow."""
-SWEEP_SECONDS: Final = 5
+SWEEP_SECONDS: Final = 3
+"""A node that died is noticed so long after its lease at the latest: the reply goes on within fifteen seconds."""
 ERASURE_SECONDS: Final = 15
 """How often deletions that were cut off are taken up again: a person is gone within a minute."""
 LOG_SECONDS: Final = 5
