@@ -1,6 +1,7 @@
 """The worker's doorkeeper: takes what nodes hand in, does the three things they may ask for, and drops the rest."""
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Final
 
@@ -21,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 HANDS: Final = 4
 """Messages that are acted on at once; each waits for PostgreSQL most of its time."""
+TOGETHER: Final = 32
+"""Messages that one hand takes at once, where so many wait: their outcomes are written down in one step."""
 WAIT_SECONDS: Final = 1
 """How long one question for messages stays open: so long may an orderly end take."""
 TELL_SECONDS: Final = 0.25
@@ -67,18 +70,20 @@ class Inbox:
     def _take(self, client: "Redis") -> None:
         # A hand first: what is taken out of the list while all are full would be lost with this process.
         self._free.acquire()
-        taken: Any = None
+        taken: list[bytes] = []
         try:
-            taken = _next(client, names.NODES_INBOX)
+            if first := _next(client, names.NODES_INBOX):
+                more: Any = client.rpop(names.NODES_INBOX, TOGETHER - 1)
+                taken = [first, *(more or ())]
         finally:
-            if taken is None:
+            if not taken:
                 self._free.release()
-        if taken is not None:
+        if taken:
             self._hands.submit(self._act, taken)
 
-    def _act(self, raw: bytes) -> None:
+    def _act(self, taken: list[bytes]) -> None:
         try:
-            act(raw)
+            act(*taken)
         except Exception:
             log.exception("inbox.failed")
         finally:
@@ -102,34 +107,42 @@ def _next(client: "Redis", key: str) -> bytes | None:
     return answer[1] if answer else None
 
 
-def act(raw: bytes) -> None:
-    """Do what one message asks for; what is none is counted, and nothing else comes of it."""
-    handed = None
-    try:
-        handed = Handed.parse(raw)
-        match handed.asked:
-            case Asked.FINISH:
-                finish(handed)
-            case Asked.RESTORE:
-                sweep.restore_one(handed.turn, handed.attempt, handed.node)
-            case Asked.DISPATCH:
-                dispatch.dispatch()
-    except EnvelopeError as error:
-        # Not sealed by that node for that turn, or no message at all: somebody else put it here.
-        log.warning("inbox.refused", bytes=len(raw), error=str(error))
-        disbelief.refused(handed.node if handed else "", error.code)
-    except (Unavailable, *redis.ERRORS) as error:
-        log.warning("inbox.later", error=str(error))
+def act(*taken: bytes) -> None:
+    """Do what messages ask for; what is none is counted, and nothing else comes of it."""
+    finished = []
+    for raw in taken:
+        handed = None
+        try:
+            handed = Handed.parse(raw)
+            match handed.asked:
+                case Asked.FINISH:
+                    finished.append(handed)
+                case Asked.RESTORE:
+                    sweep.restore_one(handed.turn, handed.attempt, handed.node)
+                case Asked.DISPATCH:
+                    dispatch.dispatch()
+        except EnvelopeError as error:
+            log.warning("inbox.refused", bytes=len(raw), error=str(error))
+            disbelief.refused(handed.node if handed else "", error.code)
+        except (Unavailable, *redis.ERRORS) as error:
+            log.warning("inbox.later", error=str(error))
+    if finished:
+        finish(finished)
 
 
-def finish(handed: Handed) -> None:
-    """Take in an attempt's outcome; where PostgreSQL is away it becomes a task, which waits for it."""
+def finish(handed: Sequence[Handed]) -> None:
+    """Take in attempts' outcomes; where PostgreSQL is away they become tasks, which wait for it."""
     try:
-        turns.finish(handed.turn, handed.attempt, handed.node, handed.envelope)
+        for one, answer in zip(handed, turns.finish_all(handed), strict=True):
+            if isinstance(answer, EnvelopeError):
+                # Not sealed by that node for that turn: somebody else put it here.
+                log.warning("inbox.refused", turn=one.turn, attempt=one.attempt, node=one.node, error=str(answer))
+                disbelief.refused(one.node, answer.code)
     except (Unavailable, *redis.ERRORS) as error:
-        log.warning("finish.later", turn=handed.turn, attempt=handed.attempt, error=str(error))
-        words = (handed.turn, handed.attempt, handed.node)
-        enqueue(names.FINISH, *words, handed.envelope, argsrepr=repr((*words, "<sealed>")))
+        log.warning("finish.later", turns=[one.turn for one in handed], error=str(error))
+        for one in handed:
+            words = (one.turn, one.attempt, one.node)
+            enqueue(names.FINISH, *words, one.envelope, argsrepr=repr((*words, "<sealed>")))
 
 
 class InboxStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types.

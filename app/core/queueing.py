@@ -241,6 +241,14 @@ end
 
 redis.register_function('ml_enqueue', enqueue)
 redis.register_function('ml_pick', pick)
+redis.register_function('ml_pick_all', function(keys, args)
+  local found = {}
+  for i = 1, tonumber(args[2]) do
+    found[i] = pick(keys, args)
+    if not found[i] then break end
+  end
+  return found
+end)
 redis.register_function('ml_enter', function(keys, args)
   -- A turn comes in, and the next one, which need not be the same, is given out: one round trip for both.
   return {enqueue(keys, args), pick(keys, {args[7]}) or false}

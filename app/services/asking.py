@@ -1,13 +1,30 @@
 """Taking in a prompt at any door: counted against the limits of whoever asks, then kept as a turn."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.services import intake, limits, turns, underway
 from app.services.person import Person
 from app.services.turns import Accepted
+from app.wire.errors import MeatLizardError
 from app.wire.states import Door
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A prompt, and who sends it from where."""
+
+    who: Person
+    session: str
+    client_id: str
+    words: str
+    parent: str | None
+    door: Door
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    address: str = ""
+    model: str | None = None
 
 
 def submit(
@@ -25,13 +42,36 @@ def submit(
 
     Raises TooOften where a limit of theirs is reached, BadInput where no node has the model.
     """
-    words = intake.clean(words)
-    client_id = str(intake.client_id(client_id))
-    limits.admit(who, address)
-    with _counted(who, address, session, client_id):
-        return turns.submit(
-            who.id, session, client_id, words, parent, door, sampling, model=model, limited=not who.unlimited
-        )
+    [answer] = submit_all([Asking(who, session, client_id, words, parent, door, sampling or {}, address, model)])
+    if isinstance(answer, MeatLizardError):
+        raise answer
+    return answer
+
+
+def submit_all(many: Sequence[Asking]) -> list[Accepted | MeatLizardError]:
+    """Do so with prompts that came together; what is wrong with one is its own answer, and changes nothing for the others."""
+    refused: dict[int, MeatLizardError] = {}
+    asked: dict[int, turns.Prompted] = {}
+    for at, one in enumerate(many):
+        try:
+            words, who = intake.clean(one.words), one.who
+            client_id = str(intake.client_id(one.client_id))
+            limits.admit(who, one.address)
+            underway.begin(who, one.address, one.session, client_id)
+        except MeatLizardError as error:
+            refused[at] = error
+        else:
+            asked[at] = turns.Prompted(
+                who.id, one.session, client_id, words, one.parent, one.door, one.sampling, one.model, not who.unlimited
+            )
+    answers: dict[int, Accepted | MeatLizardError] = {}
+    try:
+        answers = dict(zip(asked, turns.submit_all(list(asked.values())), strict=True))
+    finally:
+        for at, prompt in asked.items():
+            if not isinstance(answers.get(at), Accepted):
+                underway.end(prompt.session, prompt.client_id)  # It comes to nothing.
+    return [answers[at] if at in answers else refused[at] for at in range(len(many))]
 
 
 def retry(who: Person, session: str, client_id: str, turn: str, door: Door, address: str = "") -> Accepted:

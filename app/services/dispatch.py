@@ -1,7 +1,7 @@
 """Giving waiting turns to nodes: any process may do it at any time, there is no leader."""
 
+from collections.abc import Sequence
 from typing import Any, Final
-from uuid import UUID
 
 import structlog
 from sqlalchemy import text
@@ -14,7 +14,7 @@ from app.core.models import now
 from app.services import estimate, events, queue, replay, wishes
 from app.services.queue import Lease
 from app.wire import hops, names
-from app.wire.errors import MeatLizardError
+from app.wire.errors import EnvelopeError, MeatLizardError
 from app.wire.jobs import Job
 from app.wire.states import Lane, Role
 
@@ -25,58 +25,77 @@ WATCHED: Final = 200
 ETA_STEP: Final = 0.1
 """A time left is told anew when it has changed by more than this share of itself, or by a second."""
 
-# The row is written before the task goes out: an attempt that PostgreSQL does not know could be given out twice under
+BUNCH: Final = 32
+"""Turns given out in one step: so many may have to wait for the sweeper where their dispatcher dies in the middle."""
+
+# The rows are written before the tasks go out: an attempt that PostgreSQL does not know could be given out twice under
 # the same number. Which nodes there are is PostgreSQL's to say too: with a removed one's keys, whoever can write to Redis
-# would have prompts sealed for it. In the same round trip: the conversation up to the prompt, from its root.
+# would have prompts sealed for it. In the same round trip: the conversation up to each prompt, from its root.
 _LEASE: Final = text("""
-with recursive turn as (
-  update turns set attempt = :attempt, state = 'running', node = :node, lane = :lane, leased_at = :now
-  where id = :turn and attempt < :attempt and state in ('queued', 'running') and not stopped
-    and exists (select from nodes where name = :node and removed_at is null)
-  returning prompt_id, session_id, sampling, form
+with recursive lease as (
+  select * from unnest(cast(:turn as uuid[]), cast(:attempt as int[]), cast(:node as text[]), cast(:lane as text[]))
+    as given(turn, attempt, node, lane)
+), free as (
+  select t.id, l.* from turns t join lease l on l.turn = t.id
+  where t.attempt < l.attempt and t.state in ('queued', 'running') and not t.stopped
+    and exists (select from nodes where name = l.node and removed_at is null)
+  order by t.id for no key update of t
+), turn as (
+  update turns t set attempt = f.attempt, state = 'running', node = f.node, lane = f.lane, leased_at = :now
+  from free f where t.id = f.id returning t.id, t.prompt_id, t.session_id, t.sampling, t.form
 ), line as (
-  select m.id, m.parent_id, m.role, m.body, 0 as depth from messages m join turn on m.id = turn.prompt_id
+  select turn.id as turn, m.parent_id, m.role, m.body, 0 as depth from turn join messages m on m.id = turn.prompt_id
   union all
-  select m.id, m.parent_id, m.role, m.body, line.depth + 1 from messages m join line on m.id = line.parent_id
+  select line.turn, m.parent_id, m.role, m.body, line.depth + 1 from line join messages m on m.id = line.parent_id
 )
-select turn.session_id, turn.sampling, turn.form, line.role, line.body from turn, line order by line.depth desc
+select turn.id, turn.session_id, turn.sampling, turn.form, line.role, line.body
+from turn join line on line.turn = turn.id order by turn.id, line.depth desc
 """)
 
 
-def dispatch(lease: Lease | None = None) -> int:
+def dispatch(leases: Sequence[Lease] = ()) -> int:
     """Lease and send waiting turns until no slot is free or nobody waits; return how many were sent.
 
-    Begins with `lease` where one was made already.
+    Begins with `leases` where some were made already.
     """
     sent = 0
-    lease = lease or queue.pick()
-    while lease:
+    leases = leases or queue.pick_all(BUNCH)
+    while leases:
         try:
-            if _send(lease):
-                sent += 1
+            sent += _send(leases)
         except MeatLizardError as error:
-            # The turn stays leased and says nothing; the sweeper takes it up again when the lease runs out.
-            log.warning("dispatch.failed", turn=lease.turn, attempt=lease.attempt, error=str(error))
+            # The turns stay leased and say nothing; the sweeper takes them up again when the leases run out.
+            log.warning("dispatch.failed", turns=[one.turn for one in leases], error=str(error))
             break
-        lease = queue.pick() if lease.more else None
+        leases = queue.pick_all(BUNCH) if leases[-1].more else []
     return sent
 
 
-def _send(lease: Lease) -> bool:
-    words = {"turn": UUID(lease.turn), "attempt": lease.attempt, "node": lease.node, "lane": lease.lane, "now": now()}
+def _send(leases: Sequence[Lease]) -> int:
+    words: dict[str, Any] = {name: [getattr(one, name) for one in leases] for name in ("turn", "attempt", "node", "lane")}
     # Not waited for on the disk: what a power cut takes is a lease, and the fence in Redis, or the next attempt's
     # number, tells the two apart (docs/decisions/0015).
-    rows = single(_LEASE, words, soft=True)
-    if not rows:
-        queue.release(lease.turn, lease.attempt)
-        return False
-    envelope = _job(lease, rows).seal(keys.node(lease.node))
-    if lease.lane == Lane.DISCORD:
-        turn = (lease.turn, lease.attempt, lease.node, lease.session)
-        enqueue(names.POST_PROMPT, *turn, envelope, argsrepr=repr((*turn, "<sealed>")))
-    else:
-        enqueue_job(lease.node, lease.turn, lease.attempt, envelope)
-    return True
+    rows: dict[str, list[Any]] = {}
+    for row in single(_LEASE, words | {"now": now()}, soft=True):
+        rows.setdefault(str(row.id), []).append(row)
+    sent = 0
+    for lease in leases:
+        if lease.turn not in rows:
+            queue.release(lease.turn, lease.attempt)
+            continue
+        try:
+            envelope = _job(lease, rows[lease.turn]).seal(keys.node(lease.node))
+        except EnvelopeError as error:
+            # Sealed with a key that is gone: it keeps no other from its node.
+            log.warning("dispatch.failed", turn=lease.turn, attempt=lease.attempt, error=str(error))
+            continue
+        if lease.lane == Lane.DISCORD:
+            turn = (lease.turn, lease.attempt, lease.node, lease.session)
+            enqueue(names.POST_PROMPT, *turn, envelope, argsrepr=repr((*turn, "<sealed>")))
+        else:
+            enqueue_job(lease.node, lease.turn, lease.attempt, envelope)
+        sent += 1
+    return sent
 
 
 def _job(lease: Lease, rows: list[Any]) -> Job:

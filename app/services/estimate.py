@@ -44,10 +44,10 @@ class Place:
     eta: float | None
 
 
-def remember(node: str, milliseconds: float) -> None:
-    """Count the duration of a turn that was answered into its node's estimate."""
+def remember(node: str, *milliseconds: float) -> None:
+    """Count the durations of turns that were answered into their node's estimate."""
     with redis.client().pipeline(transaction=False) as pipe:
-        pipe.lpush(names.node_recent(node), round(milliseconds))
+        pipe.lpush(names.node_recent(node), *(round(one) for one in milliseconds))
         pipe.ltrim(names.node_recent(node), 0, RECENT_TURNS - 1)
         pipe.execute()
 

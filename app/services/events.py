@@ -1,9 +1,10 @@
 """The events the platform itself makes in a turn's stream: its place in the queue, and its end."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from app.core import keys, redis
-from app.core.functions import call
+from app.core.functions import call_each
 from app.stream.scripts import CLOSE
 from app.wire import names
 from app.wire.events import PLATFORM, Event, Sealer
@@ -16,8 +17,16 @@ def _sealed(session: str, event: Event) -> bytes:
 
 def close(session: str, turn: str, attempt: int, kind: EventKind, **data: Any) -> None:
     """End a turn's stream, once; only call it when PostgreSQL holds how the turn ended."""
-    event = Event(kind, turn, attempt, data=data)
-    call(CLOSE, turn, attempt, names.CLOSED_TTL_SECONDS, _sealed(session, event))
+    close_all([(session, turn, attempt, kind, data)])
+
+
+def close_all(ends: Sequence[tuple[str, str, int, EventKind, Mapping[str, Any]]]) -> None:
+    """End the streams of turns, each given as session, turn, attempt, kind and what is told of it."""
+    words = []
+    for session, turn, attempt, kind, data in ends:
+        sealed = _sealed(session, Event(kind, turn, attempt, data=data))
+        words.append((turn, attempt, names.CLOSED_TTL_SECONDS, sealed))
+    call_each(CLOSE, words)
 
 
 def announce(session: str, turn: str, attempt: int, position: int, eta: float | None) -> None:

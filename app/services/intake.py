@@ -1,48 +1,67 @@
-"""Taking in a prompt: everything that is checked and written for it is one statement, one round trip, one write to disk."""
+"""Taking in prompts: all that is checked and written for those that came together is one statement and one write to disk."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
 import orjson
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from app.core.config import settings
 from app.core.db import single
 from app.core.models import new_id, now
-from app.wire.errors import BadInput, PromptTooLong
+from app.wire.errors import BadInput, NotFound, PromptTooLong
+
+GONE: Final = "This conversation is not here: it was deleted, or it is not yours."
 
 # The message is written from the turn's row: where the same prompt came in on another socket a moment before, the turn
-# is not made, and then neither is the message. Whoever stands twice in `known` was answered before.
+# is not made, and then neither is the message. Who is in `known` was answered before. However many prompts came at
+# the same time, each stands for itself: one that is refused changes nothing for the others. Rows are locked in one order,
+# so that two of these at once never wait for each other.
 _KEEP: Final = text("""
-with owner as (
-  select s.id, s.node, s.title, u.role from sessions s join users u on u.id = s.user_id
-  where s.id = :session and s.user_id = :user and s.closed_at is null
+with asked as (
+  select * from unnest(
+    cast(:turn as uuid[]), cast(:message as uuid[]), cast(:person as uuid[]), cast(:session as uuid[]), cast(:client as uuid[]),
+    cast(:parent as uuid[]), cast(:door as text[]), cast(:body as bytea[]), cast(:title as bytea[]), cast(:sampling as jsonb[]),
+    cast(:form as bytea[]), cast(:model as text[]), cast(:most as jsonb[])
+  ) with ordinality as given(turn, message, person, session, client, parent, door, body, title, sampling, form, model, most, nth)
+), owner as (
+  select a.nth, s.node, s.title, u.role
+  from asked a join sessions s on s.id = a.session and s.user_id = a.person and s.closed_at is null join users u on u.id = s.user_id
 ), known as (
-  select id from turns where session_id = :session and client_id = :client
-), above as (
-  select id from messages where id = :parent and session_id = :session
+  select a.nth from asked a join turns t on t.session_id = a.session and t.client_id = a.client
+), placed as (
+  select a.nth from asked a where a.parent is null or exists (select from messages m where m.id = a.parent and m.session_id = a.session)
 ), queued as (
-  select count(*) as number from turns where user_id = :user and state = 'queued'
+  select p.person, (select count(*) from turns t where t.user_id = p.person and t.state = 'queued') as number
+  from (select distinct person from asked) p
+), fit as (
+  select a.*, o.role, q.number + row_number() over (partition by a.person order by a.nth) as place
+  from asked a join owner o using (nth) join placed using (nth) join queued q using (person)
+  where a.nth not in (select nth from known)
 ), fine as (
-  select owner.id from owner, queued where not exists (select from known)
-    and (cast(:parent as uuid) is null or exists (select from above)) and queued.number < cast(cast(:most as jsonb) ->> owner.role as int)
-), turn as (
+  select * from fit where place <= cast(most ->> role as int)
+), made as (
   insert into turns (id, session_id, user_id, client_id, prompt_id, door, state, attempt, stopped, left_out, sampling, form,
                      wanted_model, created_at)
-  select :turn, id, :user, :client, :message, :door, 'queued', 0, false, 0, cast(:sampling as jsonb), :form, :model, :now
-  from fine on conflict do nothing returning id
-), message as (
+  select turn, session, person, client, message, door, 'queued', 0, false, 0, sampling, form, model, :now
+  from fine order by nth on conflict do nothing returning id
+), kept as (
+  select fine.* from fine join made on made.id = fine.turn
+), written as (
   insert into messages (id, session_id, parent_id, role, body, created_at)
-  select :message, :session, cast(:parent as uuid), 'user', :body, :now from turn
+  select message, session, parent, 'user', body, :now from kept
+), held as (
+  select s.id, (select title from kept where session = s.id order by nth limit 1) as title
+  from sessions s where s.id in (select session from kept) order by s.id for no key update of s
 ), touched as (
-  update sessions set updated_at = :now, title = coalesce(title, :title) where id in (select :session from turn)
+  update sessions s set updated_at = :now, title = coalesce(s.title, held.title) from held where s.id = held.id
 )
-select (select node from owner) as node, (select title from owner) as title, (select role from owner) as role,
-       exists (select from owner) as mine, exists (select from known) as known,
-       (cast(:parent as uuid) is null or exists (select from above)) as placed,
-       (select number from queued) as queued, exists (select from turn) as kept
+select a.nth, o.node, o.title, o.role, o.nth is not null as mine, a.nth in (select nth from known) as known,
+       a.nth in (select nth from placed) as placed, q.number as queued, a.turn in (select turn from kept) as kept
+from asked a join queued q using (person) left join owner o using (nth) order by a.nth
 """)
 
 
@@ -95,27 +114,39 @@ def clean(words: str) -> str:
     return words
 
 
-def keep(prompt: Prompt) -> Kept:
-    """Write a prompt and its turn, unless something speaks against it; twice is once."""
-    turn, message = new_id(), new_id()
+def keep(prompts: Sequence[Prompt]) -> list[Kept | NotFound]:
+    """Write prompts and their turns in one step, each unless something speaks against it; the same one twice is once."""
+    try:
+        return list(_keep(prompts))
+    except IntegrityError:
+        # A session was deleted in this very moment, with all that refers to it.
+        if len(prompts) == 1:
+            return [NotFound(GONE)]
+        return [found for one in prompts for found in keep([one])]
+
+
+def _keep(prompts: Sequence[Prompt]) -> list[Kept]:
+    made = [(new_id(), new_id()) for _ in prompts]
     words = {
-        "turn": turn,
-        "message": message,
-        "user": prompt.user,
-        "session": prompt.session,
-        "client": prompt.client,
-        "parent": prompt.parent,
-        "door": prompt.door,
-        "body": prompt.body,
-        "title": prompt.title,
-        "sampling": orjson.dumps(dict(prompt.sampling)).decode(),
-        "form": prompt.form,
-        "model": prompt.model,
-        "most": orjson.dumps(dict(prompt.most)).decode(),
+        "turn": [str(turn) for turn, _ in made],
+        "message": [str(message) for _, message in made],
+        "person": [str(one.user) for one in prompts],
+        "session": [str(one.session) for one in prompts],
+        "client": [str(one.client) for one in prompts],
+        "parent": [one.parent and str(one.parent) for one in prompts],
+        "door": [one.door for one in prompts],
+        "body": [one.body for one in prompts],
+        "title": [one.title for one in prompts],
+        "sampling": [orjson.dumps(dict(one.sampling)).decode() for one in prompts],
+        "form": [one.form for one in prompts],
+        "model": [one.model for one in prompts],
+        "most": [orjson.dumps(dict(one.most)).decode() for one in prompts],
         "now": now(),
     }
-    [row] = single(_KEEP, words)
-    return Kept(turn, message, row.role, row.node, row.title and bytes(row.title), row.mine, row.known, row.placed, row.queued, row.kept)
+    return [
+        Kept(turn, message, row.role, row.node, row.title and bytes(row.title), row.mine, row.known, row.placed, row.queued, row.kept)
+        for (turn, message), row in zip(made, single(_KEEP, words), strict=True)
+    ]
 
 
 def client_id(value: str) -> UUID:

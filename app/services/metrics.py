@@ -33,8 +33,16 @@ MEND_HOURS: Final = 48
 
 def put(kind: str, row: Mapping[str, Any]) -> None:
     """Leave figures (`turn`, `sample` or `hops`) for the next batch; without Redis they are mended from the turn's row."""
+    put_all(kind, [row])
+
+
+def put_all(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Do so for several at once."""
     try:
-        redis.client().xadd(names.FIGURES, entry(kind, row), maxlen=STREAM_ENTRIES, approximate=True)
+        with redis.client().pipeline(transaction=False) as pipe:
+            for row in rows:
+                pipe.xadd(names.FIGURES, entry(kind, row), maxlen=STREAM_ENTRIES, approximate=True)
+            pipe.execute()
     except redis.ERRORS as error:
         log.warning("figures.lost", kind=kind, error=str(error))
 

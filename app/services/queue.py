@@ -1,10 +1,11 @@
 """The fair queue on Redis: who waits, who is next, which node takes it; each choice one atomic step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from app.core import redis
-from app.core.functions import call
+from app.core.functions import call, call_each
 from app.wire import names
 
 
@@ -48,12 +49,24 @@ def enqueue(
     return bool(call("ml_enqueue", *_words(turn, user, session, attempt, affinity, front, weight, most, model)))
 
 
-def enter(
-    turn: str, user: str, session: str, attempt: int, affinity: str = "", *, weight: int = 1, most: int = 0, model: str = ""
-) -> Lease | None:
-    """Do the same and lease the next turn, whosever it is, in one step."""
-    _, answer = call("ml_enter", *_words(turn, user, session, attempt, affinity, False, weight, most, model))
-    return _lease(answer)
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A turn that comes in, with what `enqueue` takes."""
+
+    turn: str
+    user: str
+    session: str
+    affinity: str = ""
+    weight: int = 1
+    most: int = 0
+    model: str = ""
+
+
+def enter(entries: Sequence[Entry]) -> list[Lease]:
+    """Let turns wait for their first attempt, and lease as many turns, whosever they are; all in one round trip."""
+    words = [_words(one.turn, one.user, one.session, 1, one.affinity, False, one.weight, one.most, one.model) for one in entries]
+    leases = (_lease(answer) for _, answer in call_each("ml_enter", words))
+    return [lease for lease in leases if lease]
 
 
 def _words(
@@ -65,6 +78,11 @@ def _words(
 def pick() -> Lease | None:
     """Lease the next turn to a node with a free slot; None where nobody waits or no slot is free."""
     return _lease(call("ml_pick", names.STREAM_TTL_SECONDS))
+
+
+def pick_all(most: int) -> list[Lease]:
+    """Lease the next turns, `most` of them, as long as somebody waits and a slot is free."""
+    return [lease for answer in call("ml_pick_all", names.STREAM_TTL_SECONDS, most) if (lease := _lease(answer))]
 
 
 def _lease(answer: Any) -> Lease | None:
@@ -82,6 +100,11 @@ def remove(turn: str, user: str) -> bool:
 def release(turn: str, attempt: int, node: str | None = None) -> None:
     """Give back the slot of an attempt; twice does no harm. `node` says whose, where Redis may have forgotten."""
     call("ml_release", turn, attempt, node or "")
+
+
+def release_all(held: Sequence[tuple[str, int, str | None]]) -> None:
+    """Give back the slots of attempts, each given as turn, attempt and node."""
+    call_each("ml_release", [(turn, attempt, node or "") for turn, attempt, node in held])
 
 
 def forget(turn: str, attempt: int) -> None:

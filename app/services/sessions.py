@@ -195,7 +195,7 @@ def turn_facts(turn: Turn) -> dict[str, Any]:
 
 def reason(turn: Turn) -> str | None:
     """Return why a turn failed, in plain words."""
-    return keys.rest(str(turn.session_id)).open(turn.reason).decode() if turn.reason else None
+    return keys.rest(str(turn.session_id)).open(bytes(turn.reason)).decode() if turn.reason else None
 
 
 def branch(tx: Transaction, leaf: UUID) -> list[Message]:

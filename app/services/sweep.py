@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session as Transaction
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import Session, Turn, User
-from app.services import dispatch, nodes, queue, shares, turns
+from app.services import dispatch, nodes, outcomes, queue, shares, turns
 from app.wire import names
 from app.wire.errors import EnvelopeError
 from app.wire.states import Lane, TurnState
@@ -121,7 +121,7 @@ def _lost(turn: Turn) -> bool:
     if turn.stopped:
         turns.give_up(identity, turn.attempt, session, TurnState.CANCELLED, None)
     elif not turns.again(identity, turn.attempt, "its node fell silent"):
-        turns.give_up(identity, turn.attempt, session, TurnState.FAILED, turns.LOST_REASON)
+        turns.give_up(identity, turn.attempt, session, TurnState.FAILED, outcomes.LOST_REASON)
     return True
 
 

@@ -1,7 +1,7 @@
 """A turn's life: submitted, tried again, stopped, and ended in exactly one way."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -16,30 +16,28 @@ from app.core.db import transaction
 from app.core.models import Message, Session, Turn, User, new_id, now
 from app.services import (
     dispatch,
-    estimate,
     events,
     intake,
-    limits,
     markdown,
-    metrics,
     nodes,
+    outcomes,
     queue,
     replay,
     sessions,
     shares,
-    tally,
     underway,
     wishes,
 )
+from app.services.outcomes import LOST_REASON, Ended
 from app.wire import hops, names
-from app.wire.errors import BadInput, Busy, EnvelopeForged, MeatLizardError, NotFound
+from app.wire.errors import BadInput, Busy, EnvelopeError, EnvelopeForged, MeatLizardError, NotFound, Unavailable
+from app.wire.inbox import Asked, Handed
 from app.wire.jobs import Outcome
-from app.wire.states import Door, EventKind, Lane, Role, TurnState
+from app.wire.states import Door, EventKind, Lane, TurnState
 
 log = structlog.get_logger(__name__)
 UNLIMITED = 1_000_000
 """Turns that may wait where nobody counts: load tests, the command line of the machine itself."""
-LOST_REASON = "Three attempts were made and each was cut off before its end. Press Retry, or ask for the node to be looked at."
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -54,6 +52,24 @@ class Accepted:
     begun: bool = False  # Whether a node was given the turn at once.
 
 
+@dataclass(frozen=True, slots=True)
+class Prompted:
+    """A prompt as it comes in at a door."""
+
+    user: str
+    session: str
+    client_id: str
+    """Made by its sender; the same one twice is the same turn."""
+    words: str
+    parent: str | None
+    door: Door
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    """Only a node that has it answers."""
+    limited: bool = True
+    """Whether only so many of their turns may wait."""
+
+
 def submit(
     user: str,
     session: str,
@@ -66,40 +82,74 @@ def submit(
     model: str | None = None,
     limited: bool = True,
 ) -> Accepted:
-    """Keep a prompt and let its turn wait for a node; the same client id twice is the same turn.
+    """Keep a prompt and let its turn wait for a node; see `Prompted`."""
+    [answer] = submit_all([Prompted(user, session, client_id, words, parent, door, sampling or {}, model, limited)])
+    if isinstance(answer, MeatLizardError):
+        raise answer
+    return answer
 
-    With a `model`, only a node that has it answers. Who is not `limited` may have any number of turns waiting.
-    """
-    words, ring = intake.clean(words), keys.rest(session)
-    if model is not None:
-        nodes.must_have(model)
-    title = sessions.shortened(words)
-    kept = intake.keep(
-        intake.Prompt(
-            user=UUID(user),
-            session=sessions.parse_id(session),
-            client=intake.client_id(client_id),
-            parent=sessions.parse_id(parent) if parent else None,
-            door=door.value,
-            body=ring.seal(words.encode()),
-            title=ring.seal(title.encode()),
-            **wishes.split(UUID(session), sampling or {}),
-            model=model,
-            most=shares.most_waiting(user) if limited else dict.fromkeys(shares.ROLES, UNLIMITED),
-        )
+
+def submit_all(many: Sequence[Prompted]) -> list[Accepted | MeatLizardError]:
+    """Keep prompts that came together, and let their turns wait; what is wrong with one is its own answer."""
+    answers: list[Accepted | MeatLizardError | None] = [None] * len(many)
+    prompts: dict[int, intake.Prompt] = {}
+    for at, asked in enumerate(many):
+        try:
+            prompts[at] = _prompt(asked)
+        except MeatLizardError as error:
+            answers[at] = error
+        except redis.ERRORS:
+            answers[at] = Unavailable()
+    try:
+        kept = dict(zip(prompts, intake.keep(list(prompts.values())) if prompts else [], strict=True))
+    except MeatLizardError as error:
+        return [answer or error for answer in answers]
+    begun = _wait([_entry(many[at], one) for at, one in kept.items() if isinstance(one, intake.Kept) and one.kept])
+    for at, one in kept.items():
+        try:
+            answers[at] = _answer(many[at], one, begun) if isinstance(one, intake.Kept) else one
+        except MeatLizardError as error:
+            answers[at] = error
+    return [answer for answer in answers if answer is not None]
+
+
+def _prompt(asked: Prompted) -> intake.Prompt:
+    words, ring = intake.clean(asked.words), keys.rest(asked.session)
+    if asked.model is not None:
+        nodes.must_have(asked.model)
+    session = sessions.parse_id(asked.session)
+    return intake.Prompt(
+        user=UUID(asked.user),
+        session=session,
+        client=intake.client_id(asked.client_id),
+        parent=sessions.parse_id(asked.parent) if asked.parent else None,
+        door=asked.door.value,
+        body=ring.seal(words.encode()),
+        title=ring.seal(sessions.shortened(words).encode()),
+        **wishes.split(session, asked.sampling),
+        model=asked.model,
+        most=shares.most_waiting(asked.user) if asked.limited else dict.fromkeys(shares.ROLES, UNLIMITED),
     )
+
+
+def _entry(asked: Prompted, kept: intake.Kept) -> queue.Entry:
+    share = shares.of(asked.user, kept.role)
+    return queue.Entry(
+        str(kept.turn), asked.user, asked.session, kept.node or "", share.weight, share.running, asked.model or ""
+    )
+
+
+def _answer(asked: Prompted, kept: intake.Kept, begun: Collection[str]) -> Accepted:
     if not kept.kept:
-        return _not_kept(kept, user, session, client_id)
-    turn = str(kept.turn)
-    begun = _wait(turn, user, session, kept.node or "", shares.of(user, kept.role), model or "")
-    if kept.title:
-        title = ring.open(kept.title).decode()
-    return Accepted(turn, str(kept.message), parent, title, markdown.render(words), words, begun)
+        return _not_kept(kept, asked.user, asked.session, asked.client_id)
+    words, turn = intake.clean(asked.words), str(kept.turn)
+    title = keys.rest(asked.session).open(kept.title).decode() if kept.title else sessions.shortened(words)
+    return Accepted(turn, str(kept.message), asked.parent, title, markdown.render(words), words, turn in begun)
 
 
 def _not_kept(kept: intake.Kept, user: str, session: str, client_id: str) -> Accepted:
     if not kept.mine:
-        raise NotFound("This conversation is not here: it was deleted, or it is not yours.")
+        raise NotFound(intake.GONE)
     if not kept.known and not kept.placed:
         # Usually a reply stands above; a prompt where that was stopped or failed before its first word.
         raise BadInput("This branch of the conversation is not here any more. Reload the page.")
@@ -135,7 +185,7 @@ def _retry(user: str, session: str, client_id: str, turn: str, door: Door, limit
         share = shares.of(user, tx.get_one(User, owner.user_id).role)
         new = _turn(tx, owner, client_id, old, door, share.waiting if limited else UNLIMITED)
         accepted = _accepted(tx, owner, new, old.prompt_id)
-    _wait(str(new), user, session, owner.node or "", share, old.wanted_model or "")
+    _wait([queue.Entry(str(new), user, session, owner.node or "", share.weight, share.running, old.wanted_model or "")])
     return accepted
 
 
@@ -197,15 +247,21 @@ def accepted(turn: str, user: str, session: str) -> tuple[Accepted, str]:
         return _accepted(tx, tx.get_one(Session, row.session_id), row.id, row.prompt_id), str(row.client_id)
 
 
-def _wait(turn: str, user: str, session: str, affinity: str, share: shares.Share, model: str) -> bool:
-    """Queue a new turn and give it a node if one is free; where Redis is away the sweeper does it later."""
+def _wait(entries: Sequence[queue.Entry]) -> Collection[str]:
+    """Queue new turns and give them nodes where some are free; where Redis is away the sweeper does it later.
+
+    Return the turns that were given a node at once.
+    """
+    if not entries:
+        return ()
     try:
-        lease = queue.enter(turn, user, session, 1, affinity, weight=share.weight, most=share.running, model=model)
-        dispatch.dispatch(lease)
-        return lease is not None and lease.turn == turn
+        leases = queue.enter(entries)
+        if leases:
+            dispatch.dispatch(leases)
+        return {lease.turn for lease in leases}
     except (MeatLizardError, *redis.ERRORS) as error:
-        log.warning("turn.waits", turn=turn, error=str(error))
-        return False
+        log.warning("turns.wait", turns=[one.turn for one in entries], error=str(error))
+        return ()
 
 
 def stop(turn: str, user: str) -> None:
@@ -248,22 +304,44 @@ def press_stop(row: Turn) -> None:
 
 def finish(turn: str, attempt: int, node: str, envelope: str) -> bool:
     """Take in an attempt's outcome; twice changes nothing, and an older attempt's is dropped. Say whether it counted."""
+    [answer] = finish_all([Handed(Asked.FINISH, node, turn, attempt, envelope)])
+    if isinstance(answer, EnvelopeError):
+        raise answer
+    return answer
+
+
+def finish_all(handed: Sequence[Handed]) -> list[bool | EnvelopeError]:
+    """Take in the outcomes of attempts that came together; one that is not what it says is its own answer."""
     came = clock.now_ms()
     with transaction() as tx:
-        row = tx.get(Turn, UUID(turn))
+        query = select(Turn.id, Turn.session_id, Turn.attempt, Turn.node).where(Turn.id.in_({UUID(one.turn) for one in handed}))
+        rows = {str(row.id): row for row in tx.execute(query)}
+    answers: list[bool | EnvelopeError] = [False] * len(handed)
+    ended: dict[int, Ended] = {}
+    for at, one in enumerate(handed):
+        row = rows.get(str(UUID(one.turn)))
         if row is None:  # Deleted with its session while the node was writing.
-            queue.forget(turn, attempt)
-            return False
-        if row.attempt == attempt and row.node != node:
-            raise EnvelopeForged  # A node that can seal as itself, but was not the one that was asked.
-        session = str(row.session_id)
-    outcome = Outcome.open(envelope, keys.node(node), session, turn, attempt)
-    outcome = replace(outcome, hops={**outcome.hops, hops.FINISHING: came})
-    if outcome.leaving:
-        nodes.leaving(node)
-    if outcome.state == TurnState.FAILED and outcome.retriable and again(turn, attempt, outcome.reason or LOST_REASON):
-        return True
-    return end(turn, attempt, outcome)
+            queue.forget(one.turn, one.attempt)
+            continue
+        try:
+            if row.attempt == one.attempt and row.node != one.node:
+                raise EnvelopeForged  # A node that can seal as itself, but was not the one that was asked.
+            outcome = Outcome.open(one.envelope, keys.node(one.node), str(row.session_id), one.turn, one.attempt)
+        except EnvelopeError as error:
+            answers[at] = error
+            continue
+        outcome = replace(outcome, hops={**outcome.hops, hops.FINISHING: came})
+        if outcome.leaving:
+            nodes.leaving(one.node)
+        retried = outcome.state == TurnState.FAILED and outcome.retriable
+        if retried and again(one.turn, one.attempt, outcome.reason or LOST_REASON):
+            answers[at] = True
+        else:
+            ended[at] = Ended(one.turn, str(row.session_id), one.attempt, outcome)
+    answers_to = zip(ended, outcomes.end_all(list(ended.values())) if ended else [], strict=True)
+    for at, counted in answers_to:
+        answers[at] = counted
+    return answers
 
 
 def again(turn: str, attempt: int, why: str) -> bool:
@@ -283,90 +361,13 @@ def again(turn: str, attempt: int, why: str) -> bool:
     return True
 
 
-def end(turn: str, attempt: int, outcome: Outcome) -> bool:
-    """Write how a turn ended, then tell it, free the slot, and give it to the next one."""
-    state = TurnState(outcome.state)
-    with transaction() as tx:
-        row = tx.get(Turn, UUID(turn), with_for_update=True)
-        if row is None or row.attempt != attempt:
-            return False
-        counted = not TurnState(row.state).final
-        if counted:
-            if state is TurnState.FAILED and row.stopped:
-                state = TurnState.CANCELLED
-            _write(tx, row, state, outcome)
-        facts = _ending(tx, row)
-        session, user, figures = str(row.session_id), str(row.user_id), tally.of(row, outcome)
-        state = TurnState(row.state)
-    # From here on everything may be done twice: a worker killed in between is followed by another one's try.
-    events.close(session, turn, attempt, EventKind(state.value), **facts)
-    queue.release(turn, attempt, row.node)
-    # As long as nobody else could have the slot: what ending takes is waited for as well.
-    took = (now() - (row.leased_at or now())).total_seconds() * 1000
-    # Also where it did not count: the try before may have been killed before it came to this.
-    metrics.put("turn", figures)
-    log.info("turn.ended", turn=turn, session=session, attempt=attempt, node=row.node, lane=row.lane, state=row.state)
-    if counted:
-        limits.count_tokens(user, outcome.prompt_tokens + outcome.completion_tokens)
-        underway.end(session, str(row.client_id), outcome.prompt_tokens + outcome.completion_tokens)
-        if state is TurnState.DONE and row.node:
-            estimate.remember(row.node, took)
-        # What programs ask has no channel in Discord: a guild has room for 500, and they keep their own record.
-        if row.lane != Lane.DISCORD and row.door != Door.API:
-            ask_relay(names.POST_MIRROR, turn, expires=names.MIRROR_GOOD_SECONDS)
-    dispatch.dispatch()
-    return counted
-
-
-def _write(tx: Transaction, row: Turn, state: TurnState, outcome: Outcome) -> None:
-    ring = keys.rest(str(row.session_id))
-    if outcome.text:
-        reply = Message(
-            id=new_id(),
-            session_id=row.session_id,
-            parent_id=row.prompt_id,
-            role=Role.ASSISTANT.value,
-            body=ring.seal(outcome.text.encode()),
-        )
-        tx.add(reply)
-        tx.flush()
-        row.reply_id = reply.id
-    row.state, row.finished_at = state.value, now()
-    row.model, row.left_out = outcome.model, outcome.left_out
-    row.hops = {**(row.hops or {}), **outcome.hops, hops.ENDED: clock.now_ms()}
-    row.prompt_tokens, row.completion_tokens = outcome.prompt_tokens, outcome.completion_tokens
-    row.tokens_per_second, row.finish_reason = outcome.tokens_per_second, outcome.finish_reason
-    if state is TurnState.FAILED:
-        row.reason = ring.seal((outcome.reason or LOST_REASON).encode())
-    session = tx.get_one(Session, row.session_id)
-    session.updated_at, session.node = now(), row.node
-
-
-def _ending(tx: Transaction, row: Turn) -> dict[str, Any]:
-    """Return what the last event of a turn tells, as far as PostgreSQL knows it."""
-    facts: dict[str, Any] = {
-        "message": str(row.reply_id) if row.reply_id else None,
-        "parent": str(row.prompt_id),
-        "lane": row.lane,
-    }
-    if row.state == TurnState.FAILED:
-        facts |= {"reason": sessions.reason(row), "retry": True, "finish_reason": row.finish_reason}
-    if row.reply_id:
-        text = keys.rest(str(row.session_id)).open(tx.get_one(Message, row.reply_id).body).decode()
-        facts |= sessions.reply_facts(row) | {"at": len(text.encode())}
-    # The event carries these itself.
-    for name in ("turn", "attempt", "state"):
-        facts.pop(name, None)
-    return facts
-
-
 def ending(turn: str) -> tuple[EventKind, int, dict[str, Any]] | None:
     """Return how a turn ended, for whoever comes after its stream; None while it has not."""
     with transaction() as tx:
         row = tx.get(Turn, UUID(turn))
         if row is None or not TurnState(row.state).final:
             return None
-        return EventKind(row.state), row.attempt, _ending(tx, row)
+        return EventKind(row.state), row.attempt, outcomes.facts(tx, row)
 
 
 def reply(turn: str) -> str:
@@ -397,4 +398,5 @@ def owned(turn: str, user: str, session: str) -> None:
 
 def give_up(turn: str, attempt: int, session: str, state: TurnState, why: str | None) -> None:
     """End a turn that no node will end any more, with the text that people have already seen."""
-    end(turn, attempt, Outcome.of(turn, attempt, state, replay.text(turn, session), reason=why))
+    outcome = Outcome.of(turn, attempt, state, replay.text(turn, session), reason=why)
+    outcomes.end_all([Ended(turn, session, attempt, outcome)])

@@ -41,6 +41,7 @@ from app.web import (
     tokens,
 )
 from app.web.doorkeeper import Doorkeeper
+from app.web.intake import Intake
 from app.web.openai_errors import BadField
 from app.web.pace import Pace
 from app.web.security import HEADERS, Guard, refusal
@@ -91,6 +92,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     subscriber = redis.pubsub_client()
     async with Hub(subscriber).running() as hub:
         app.state.hub = hub
+        app.state.intake = Intake()
         app.state.doorkeeper = Doorkeeper(hub)
         keeping = asyncio.create_task(app.state.doorkeeper.run(), name="doorkeeper")
         yield

@@ -7,8 +7,9 @@ from uuid import uuid4
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.services import asking, conversations, intake
+from app.services import conversations, intake
 from app.services.accounts import Person
+from app.services.asking import Asking
 from app.web import openai_models
 from app.web.deps import address
 from app.web.limits import rate_headers
@@ -55,10 +56,10 @@ async def _begin(given: ChatRequest | CompletionRequest, request: Request, who: 
     wanted = None if given.model == openai_models.ANY else given.model
     intake.clean(prompt)  # Refused before anything is kept.
     session, parent = await asyncio.to_thread(conversations.begin, who.id, history)
-    accepted = await asyncio.to_thread(
-        asking.submit, who, session, str(uuid4()), prompt, parent, Door.API, given.sampling(), address(request), wanted
-    )
     state = request.app.state
+    accepted = await state.intake.submit(
+        Asking(who, session, str(uuid4()), prompt, parent, Door.API, given.sampling(), address(request), wanted)
+    )
     return ApiTurn(accepted.turn, session, who.id, state.hub, state.redis)
 
 

@@ -19,11 +19,13 @@ from redis.asyncio import Redis
 from app.core import clock, redis
 from app.services import asking, limits, sessions, turns
 from app.services.accounts import Person
+from app.services.asking import Asking
 from app.services.rights import Right
 from app.services.turns import Accepted
 from app.stream.hub import LOST, Hub
 from app.web import messages
 from app.web.deps import address, person
+from app.web.intake import Intake
 from app.web.stamps import Stamp, Stamps, unstamped
 from app.web.watch import Watch
 from app.wire import names
@@ -53,7 +55,7 @@ class ChatSocket:
     """One browser's open page of one session."""
 
     def __init__(
-        self, socket: WebSocket, who: Person, session: str, hub: Hub, client: Redis, ended: asyncio.Event
+        self, socket: WebSocket, who: Person, session: str, hub: Hub, client: Redis, intake: Intake, ended: asyncio.Event
     ) -> None:
         self._socket: Final = socket
         self._who = who
@@ -62,6 +64,7 @@ class ChatSocket:
         self._session: Final = session
         self._hub: Final = hub
         self._redis: Final = client
+        self._intake: Final = intake
         self._watches: Final[dict[str, asyncio.Task[None]]] = {}
         self._sending: Final = asyncio.Lock()
         self._stamps: Final = Stamps()
@@ -161,8 +164,8 @@ class ChatSocket:
         match given:
             case messages.Prompt():
                 sampling = given.sampling.model_dump(exclude_none=True)
-                accepted = await asyncio.to_thread(
-                    asking.submit, self._who, session, given.id, given.text, given.parent, Door.WEB, sampling, self._address
+                accepted = await self._intake.submit(
+                    Asking(self._who, session, given.id, given.text, given.parent, Door.WEB, sampling, self._address)
                 )
                 await self._accept(accepted, given.id, came)
             case messages.Retry():
@@ -271,7 +274,7 @@ async def chat(socket: WebSocket, session: str) -> None:
             session = str(sessions.parse_id(session))
             structlog.contextvars.bind_contextvars(session=session)
             async with _counted(who, address(socket)):
-                await ChatSocket(socket, who, session, state.hub, state.redis, ended).run()
+                await ChatSocket(socket, who, session, state.hub, state.redis, state.intake, ended).run()
     except NotSignedIn as error:
         await socket.close(SIGN_IN_AGAIN, str(error)[:120])
     except NotFound as error:

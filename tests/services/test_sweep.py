@@ -8,7 +8,7 @@ import pytest
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import Turn
-from app.services import queue, sessions, sweep, turns
+from app.services import outcomes, queue, sessions, sweep, turns
 from app.wire import names
 from app.wire.errors import EnvelopeForged
 from app.wire.states import TurnState
@@ -77,7 +77,7 @@ def test_three_silences_fail_the_turn_with_a_reason(ada: Member) -> None:
         silence(turn)
         assert sweep.sweep() == 1
     assert row(turn).state == TurnState.FAILED
-    assert sessions.show(session, ada.id).turns[0]["reason"] == turns.LOST_REASON
+    assert sessions.show(session, ada.id).turns[0]["reason"] == outcomes.LOST_REASON
     assert redis.client().scard(names.node_leases("home")) == 0
     assert sweep.sweep() == 0
 

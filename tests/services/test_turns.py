@@ -13,7 +13,7 @@ from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Metric, Session, Turn
-from app.services import dispatch, metrics, queue, session_list, sessions, turns
+from app.services import dispatch, metrics, outcomes, queue, session_list, sessions, turns
 from app.wire import names
 from app.wire.errors import BadInput, Busy, EnvelopeError, NotFound, PromptTooLong
 from app.wire.states import Door, TurnState
@@ -370,10 +370,10 @@ def test_give_up_keeps_what_was_seen(ada: Member) -> None:
     nodes.ready()
     session = ada.session()
     turn = ada.ask(session).turn
-    turns.give_up(turn, 1, session, TurnState.FAILED, turns.LOST_REASON)
+    turns.give_up(turn, 1, session, TurnState.FAILED, outcomes.LOST_REASON)
     assert row(turn).state == TurnState.FAILED
     [shown] = sessions.show(session, ada.id).turns
-    assert shown["reason"] == turns.LOST_REASON
+    assert shown["reason"] == outcomes.LOST_REASON
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_an_outcome_that_postgresql_cannot_take_now_becomes_a_task_that_waits(
     def away(*_: object) -> None:
         raise inbox.Unavailable
 
-    monkeypatch.setattr(turns, "finish", away)
+    monkeypatch.setattr(turns, "finish_all", away)
     sealed = nodes.outcome(job, "MARKER")
     inbox.act(Handed(Asked.FINISH, "home", turn, 1, sealed).pack())
     assert tasks.lying(redis.client(), names.TURNS) == [(names.FINISH, [turn, 1, "home", sealed])]

@@ -96,7 +96,7 @@ class Engine:
         child = self.supervisor.child
         if request.prefix and not self.continues:
             raise EngineRefused(400, "this model cannot carry on a reply that has begun")
-        reply = Reply(client, child, self.settings, request)
+        reply = Reply(client, child, self.settings, request, lambda: self.busy)
         tried = self.supervisor.tried
         if not client.is_llama or (tried is not None and tried.repeats):
             reply.repeated = request.prefix

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 import aiohttp
 
@@ -29,18 +29,35 @@ ADVANCE_SECONDS = 5.0
 ADVANCE_POLL_SECONDS = 0.25
 #: A connection breaks a moment before the process behind it is seen to have ended.
 EXIT_SECONDS = 2.0
+#: So many replies are read word by word; with more, each is left alone for a moment after every look at it, so that
+#: what the server wrote meanwhile costs one look instead of one for each token.
+EAGER_REPLIES = 8
+REST_EACH_SECONDS = 0.001
+REST_SECONDS = 0.125
+
+
+def rest_seconds(replies: int) -> float:
+    """How long a reply is left alone while so many are under way."""
+    return 0.0 if replies <= EAGER_REPLIES else min(REST_SECONDS, replies * REST_EACH_SECONDS)
 
 
 class Reply:
     """One request under way. Closing `chunks()` ends the generation at once."""
 
     def __init__(
-        self, client: LlamaClient, child: Child | None, settings: EngineSettings, request: GenerateRequest
+        self,
+        client: LlamaClient,
+        child: Child | None,
+        settings: EngineSettings,
+        request: GenerateRequest,
+        others: Callable[[], int] = lambda: 1,
     ) -> None:
+        """`others` says how many replies are under way."""
         self._client = client
         self._child = child
         self._settings = settings
         self._request = request
+        self._others = others
         #: What is taken off the front of the text, where the server repeats the text so far.
         self.repeated = ""
 
@@ -52,7 +69,7 @@ class Reply:
             try:
                 response = await self._open(watch)
                 watch.interrupt = response.close
-                async for chunk in self._read(response.content, watch):
+                async for chunk in self._read(response, watch):
                     yield chunk
             except (aiohttp.ClientError, OSError, EventTooLong) as error:
                 raise await self._explain(error, watch) from None
@@ -72,10 +89,10 @@ class Reply:
                 raise await self._explain(None, watch) from None
             raise
 
-    async def _read(self, content: aiohttp.StreamReader, watch: Watch) -> AsyncGenerator[Chunk, None]:
+    async def _read(self, response: aiohttp.ClientResponse, watch: Watch) -> AsyncGenerator[Chunk, None]:
         events, reader, repeat = EventReader(), ChunkReader(), Repeat(self.repeated)
         writing = False
-        while data := await content.readany():
+        while data := await response.content.readany():
             payloads = events.feed(data)
             if not payloads:
                 # Pings keep coming from a server whose slots are dead.
@@ -93,6 +110,8 @@ class Reply:
                 watch.expect(self._settings.hang_seconds)
             if reader.done:
                 break
+            if writing and (seconds := rest_seconds(self._others())):
+                await _leave_alone(response, seconds)
         if not reader.done and not reader.finish_reason:
             raise aiohttp.ClientPayloadError("the stream ended before the reply did")
         if rest := repeat.rest():
@@ -130,6 +149,20 @@ class Reply:
         if exit_.kind is ExitKind.hung:
             return EngineHung(settings.hang_seconds, exit_.log)
         return EngineCrashed(f"{exit_}.", exit_.log)
+
+
+async def _leave_alone(response: aiohttp.ClientResponse, seconds: float) -> None:
+    """Let what comes gather in the kernel for a while."""
+    connection = response.connection
+    transport = connection.transport if connection is not None else None
+    if transport is None or transport.is_closing():
+        return  # All of it is here already.
+    transport.pause_reading()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        if not transport.is_closing():
+            transport.resume_reading()
 
 
 class Repeat:
