@@ -1,5 +1,6 @@
 """Starting the worker."""
 
+import sys
 from typing import Final
 
 from celery.utils.nodenames import default_nodename, host_format
@@ -32,6 +33,7 @@ def worker() -> None:
         loglevel=settings().log_level,
         quiet=True,
     )
+    sys.setswitchinterval(names.SWITCH_SECONDS)
     Presence("worker").start()
     consumer.start()
     raise SystemExit(consumer.exitcode)

@@ -18,6 +18,10 @@ from app.wire import sockets
 TIMEOUT_SECONDS = 5
 """How long a command may take before the connection counts as dead."""
 
+TURN_SECONDS = 30
+"""How long a page waits for one of the event loop's connections while hundreds of others ask for theirs. None of those is
+held longer than a command may take, so the wait ends; one that is cut short would cost the page its socket."""
+
 _COMMON: dict[str, Any] = {
     "socket_timeout": TIMEOUT_SECONDS,
     "socket_connect_timeout": 3,
@@ -54,7 +58,7 @@ def blocking_client(seconds: float) -> Iterator["Redis"]:
 
 def async_client() -> AsyncRedis:
     """Return a client for the running event loop."""
-    return AsyncRedis(connection_pool=AsyncPool.from_url(settings().redis_url.get_secret_value(), **_COMMON))
+    return AsyncRedis(connection_pool=AsyncPool.from_url(settings().redis_url.get_secret_value(), **_COMMON | {"timeout": TURN_SECONDS}))
 
 
 def pubsub_client() -> AsyncRedis:

@@ -12,9 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from app.core.config import settings
 from app.core.db import single
 from app.core.models import new_id, now
+from app.services.sessions import NOT_HERE
 from app.wire.errors import BadInput, NotFound, PromptTooLong
-
-GONE: Final = "This conversation is not here: it was deleted, or it is not yours."
 
 # The message is written from the turn's row: where the same prompt came in on another socket a moment before, the turn
 # is not made, and then neither is the message. Who is in `known` was answered before. However many prompts came at
@@ -59,9 +58,9 @@ with asked as (
 ), touched as (
   update sessions s set updated_at = :now, title = coalesce(s.title, held.title) from held where s.id = held.id
 )
-select a.nth, o.node, o.title, o.role, o.nth is not null as mine, a.nth in (select nth from known) as known,
+select a.nth, o.node, coalesce(o.title, h.title) as title, o.role, o.nth is not null as mine, a.nth in (select nth from known) as known,
        a.nth in (select nth from placed) as placed, q.number as queued, a.turn in (select turn from kept) as kept
-from asked a join queued q using (person) left join owner o using (nth) order by a.nth
+from asked a join queued q using (person) left join owner o using (nth) left join held h on h.id = a.session order by a.nth
 """)
 
 
@@ -96,7 +95,7 @@ class Kept:
     node: str | None
     """The one that answered in this session last."""
     title: bytes | None
-    """As it was before."""
+    """As it is now, where the prompt was kept."""
     mine: bool
     known: bool
     placed: bool
@@ -121,7 +120,7 @@ def keep(prompts: Sequence[Prompt]) -> list[Kept | NotFound]:
     except IntegrityError:
         # A session was deleted in this very moment, with all that refers to it.
         if len(prompts) == 1:
-            return [NotFound(GONE)]
+            return [NotFound(NOT_HERE)]
         return [found for one in prompts for found in keep([one])]
 
 

@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, delete, literal, select
+from sqlalchemy import Row, delete, literal, select, text
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import aliased
 
 from app.core import keys
 from app.core.broker import ask_relay
-from app.core.db import transaction
+from app.core.db import single, transaction
 from app.core.models import Message, Session, Turn, new_id, now
 from app.services import markdown
 from app.wire import names
@@ -22,6 +22,7 @@ from app.wire.states import TurnState
 TITLE_LENGTH: Final = 80
 """Characters of a title; the first words of the first prompt stand there until someone writes another."""
 
+NOT_HERE: Final = "This conversation is not here: it was deleted, or it is not yours."
 UNTITLED: Final = "Untitled"
 BLANK: Final = "\u115f\u1160\u3164\uffa0\u2800"
 
@@ -58,14 +59,17 @@ def owned(tx: Transaction, session: str, user: str) -> Session:
     """Return a person's own session, or raise NotFound."""
     found = tx.get(Session, parse_id(session))
     if found is None or str(found.user_id) != user or found.closed_at is not None:
-        raise NotFound("This conversation is not here: it was deleted, or it is not yours.")
+        raise NotFound(NOT_HERE)
     return found
+
+
+_CHECK: Final = text("select 1 from sessions where id = :session and user_id = :user and closed_at is null")
 
 
 def check(session: str, user: str) -> None:
     """Raise NotFound unless the session is this person's own."""
-    with transaction() as tx:
-        owned(tx, session, user)
+    if not single(_CHECK, {"session": parse_id(session), "user": UUID(user)}):
+        raise NotFound(NOT_HERE)
 
 
 def create(user: str) -> Summary:

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
-from app.core.db import transaction
+from app.core.db import single, transaction
 from app.core.models import ApiToken, User, now
 from app.services import audit, logins
 from app.services.accounts import TOKEN_PREFIX, Person
@@ -96,26 +96,27 @@ def new(
     return token
 
 
+_HOLDER: Final = text("""
+with kept as (
+  select t.id, t.unlimited, t.scopes, t.used_at, u.id as person, u.name, u.role
+  from api_tokens t join users u on u.id = t.user_id
+  where t.token_hash = :digest and t.revoked_at is null and (t.expires_at is null or t.expires_at > :now) and u.disabled_at is null
+), used as (
+  update api_tokens set used_at = :now where id in (select id from kept where used_at is null or used_at < :before)
+)
+select * from kept
+""")
+
+
 def holder(token: str) -> Person:
     """Return who acts with a token; raise NotSignedIn where it does not stand, or no longer."""
-    with transaction() as tx:
-        row = tx.execute(
-            select(User, ApiToken)
-            .join(ApiToken, ApiToken.user_id == User.id)
-            .where(
-                ApiToken.token_hash == digest(token),
-                ApiToken.revoked_at.is_(None),
-                ApiToken.expires_at.is_(None) | (ApiToken.expires_at > now()),
-                User.disabled_at.is_(None),
-            )
-        ).first()
-        if row is None:
-            raise NotSignedIn("This token is not known, has run out or was revoked. Make one with `meatlizard token new`.")
-        user, kept = row.User, row.ApiToken
-        if kept.used_at is None or now() - kept.used_at > timedelta(seconds=USED_SECONDS):
-            kept.used_at = now()
-    scopes = frozenset(kept.scopes.split())
-    return Person(str(user.id), user.name, user.role, unlimited=kept.unlimited, token=str(kept.id), scopes=scopes)
+    at = now()
+    rows = single(_HOLDER, {"digest": digest(token), "now": at, "before": at - timedelta(seconds=USED_SECONDS)}, soft=True)
+    if not rows:
+        raise NotSignedIn("This token is not known, has run out or was revoked. Make one with `meatlizard token new`.")
+    [row] = rows
+    scopes = frozenset(row.scopes.split())
+    return Person(str(row.person), row.name, row.role, unlimited=row.unlimited, token=str(row.id), scopes=scopes)
 
 
 def listed(user: str | None = None) -> list[Shown]:

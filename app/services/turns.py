@@ -143,13 +143,13 @@ def _answer(asked: Prompted, kept: intake.Kept, begun: Collection[str]) -> Accep
     if not kept.kept:
         return _not_kept(kept, asked.user, asked.session, asked.client_id)
     words, turn = intake.clean(asked.words), str(kept.turn)
-    title = keys.rest(asked.session).open(kept.title).decode() if kept.title else sessions.shortened(words)
+    title = keys.rest(asked.session).open(kept.title).decode() if kept.title else ""
     return Accepted(turn, str(kept.message), asked.parent, title, markdown.render(words), words, turn in begun)
 
 
 def _not_kept(kept: intake.Kept, user: str, session: str, client_id: str) -> Accepted:
     if not kept.mine:
-        raise NotFound(intake.GONE)
+        raise NotFound(sessions.NOT_HERE)
     if not kept.known and not kept.placed:
         # Usually a reply stands above; a prompt where that was stopped or failed before its first word.
         raise BadInput("This branch of the conversation is not here any more. Reload the page.")

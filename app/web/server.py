@@ -1,6 +1,7 @@
 """Running the web application under uvicorn."""
 
 import resource
+import sys
 from typing import Any, Final
 
 import uvicorn
@@ -9,6 +10,7 @@ from app import logs
 from app.core.config import settings
 from app.core.presence import Presence
 from app.web import patience
+from app.wire import names
 
 FRAME_BYTES: Final = 4 << 20
 """Largest frame of a socket that is read at all, so that a prompt far over the limit gets an answer that says so."""
@@ -36,6 +38,7 @@ def run() -> None:
     """Serve until SIGTERM."""
     logs.configure("web", settings().log_level, settings().log_format)
     make_room()
+    sys.setswitchinterval(names.SWITCH_SECONDS)
     Presence("web").start()
     uvicorn.run(
         "app.web.main:create",

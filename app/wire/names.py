@@ -90,6 +90,9 @@ MIRROR_GOOD_SECONDS: Final = 3600
 """A mirror that could not be posted for so long is left out: the turn is in PostgreSQL anyhow."""
 SWEEP_SECONDS: Final = 3
 """A node that died is noticed so long after its lease at the latest: the reply goes on within fifteen seconds."""
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread that computes may keep its process's others waiting. Python's own 5 ms are paid after every answer that
+a thread waited for: ten of those make 50 ms, in which nobody sees a word."""
 ERASURE_SECONDS: Final = 15
 """How often deletions that were cut off are taken up again: a person is gone within a minute."""
 LOG_SECONDS: Final = 5

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -30,6 +31,12 @@ class Seen:
     def first_ms(self) -> float:
         return (self.first - self.asked) * 1000
 
+    @property
+    def pace(self) -> float:
+        """Characters a second between the first and the last piece."""
+        (at, since), (end, until) = self.arrivals[0], self.arrivals[-1]
+        return (end - at) / (until - since)
+
     def take(self, text: str) -> None:
         now = time.monotonic()
         self.first = self.first or now
@@ -56,12 +63,23 @@ async def _bare(client: aiohttp.ClientSession, url: str, prompt: str, tokens: in
     return seen
 
 
-async def chain(url: str, token: str, prompts: list[str], tokens: int, apart: float = 0.0) -> list[Seen]:
-    """Ask through the whole chain: every page is open before the first prompt goes out; `apart` seconds lie between two."""
+async def chain(
+    url: str, token: str, prompts: list[str], tokens: int, apart: float = 0.0, opened: Callable[[], None] | None = None
+) -> list[Seen]:
+    """Ask through the whole chain: every page is open before the first prompt goes out; `apart` seconds lie between two.
+
+    `opened` is called, on a thread of its own, when all pages are open.
+    """
     headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(limit=0)) as client:
         pages = [await _page(client, url) for _ in prompts]
+        # A page is open when it answers: whoever types has looked at it first.
+        for page in pages:
+            await page.send_str('{"type": "ping"}')
+            await page.receive()
         try:
+            if opened:
+                await asyncio.to_thread(opened)
             return await asyncio.gather(
                 *(_chain(page, prompt, tokens, number * apart) for number, (page, prompt) in enumerate(zip(pages, prompts, strict=True)))
             )

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 import pytest
 
-from workers.inference.engine import End, EngineRefused, PromptTooLong, Text
+from tests.fakes.llama import reply_text
+from tests.inference.conftest import ask, hear, running, stand_in
+from workers.inference.engine import End, EngineRefused, EngineSettings, PromptTooLong, Text
 from workers.inference.engine.chunks import ChunkReader
 from workers.inference.engine.exits import ExitKind, classify
-from workers.inference.engine.generate import Repeat
+from workers.inference.engine.generate import EAGER_REPLIES, REST_SECONDS, Repeat, rest_seconds
 from workers.inference.engine.log import LAST_LINES, EngineLog, scrub
 from workers.inference.engine.sse import EVENT_BYTES, EventReader, EventTooLong
 
@@ -157,3 +161,17 @@ def test_causes_are_told_apart(status: int, lines: list[str], ready: bool, kind:
 
 def test_a_signal_is_named() -> None:
     assert "SIGSEGV" in str(classify(-signal.SIGSEGV, [], ready=True, hung=False, stopped=False))
+
+
+def test_few_replies_are_read_word_by_word_and_many_are_left_alone_for_a_moment() -> None:
+    assert rest_seconds(1) == rest_seconds(EAGER_REPLIES) == 0
+    assert 0 < rest_seconds(EAGER_REPLIES + 1) < rest_seconds(100) <= rest_seconds(400) == REST_SECONDS
+
+
+async def test_replies_that_are_left_alone_lose_nothing(settings: EngineSettings) -> None:
+    many = 2 * EAGER_REPLIES
+    async with stand_in(slots=many, length=30) as (_, url), running(replace(settings, model=None, llama_url=url)) as engine:
+        questions = [f"What of {number}?" for number in range(many)]
+        heard = await asyncio.gather(*(hear(engine, ask(question, max_tokens=30)) for question in questions))
+    for question, reply in zip(questions, heard, strict=True):
+        assert reply.text == reply_text([{"role": "user", "content": question}], 30, 1)
