@@ -115,6 +115,8 @@ def clean(words: str) -> str:
 
 def keep(prompts: Sequence[Prompt]) -> list[Kept | NotFound]:
     """Write prompts and their turns in one step, each unless something speaks against it; the same one twice is once."""
+    if not prompts:
+        return []
     try:
         return list(_keep(prompts))
     except IntegrityError:

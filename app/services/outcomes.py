@@ -82,6 +82,8 @@ def end_all(ended: Sequence[Ended]) -> list[bool]:
 
     Says of each whether it counted; all of it may be done twice.
     """
+    if not ended:
+        return []
     once = {(one.turn, one.attempt): one for one in reversed(ended)}  # Of two the first.
     rows = {(str(row.id), row.attempt): row for row in single(_END, _words(list(once.values())))}
     told = []

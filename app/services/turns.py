@@ -92,7 +92,7 @@ def submit(
 def submit_all(many: Sequence[Prompted]) -> list[Accepted | MeatLizardError]:
     """Keep prompts that came together, and let their turns wait; what is wrong with one is its own answer."""
     answers: list[Accepted | MeatLizardError | None] = [None] * len(many)
-    prompts: dict[int, intake.Prompt] = {}
+    prompts = {}
     for at, asked in enumerate(many):
         try:
             prompts[at] = _prompt(asked)
@@ -101,7 +101,7 @@ def submit_all(many: Sequence[Prompted]) -> list[Accepted | MeatLizardError]:
         except redis.ERRORS:
             answers[at] = Unavailable()
     try:
-        kept = dict(zip(prompts, intake.keep(list(prompts.values())) if prompts else [], strict=True))
+        kept = dict(zip(prompts, intake.keep(list(prompts.values())), strict=True))
     except MeatLizardError as error:
         return [answer or error for answer in answers]
     begun = _wait([_entry(many[at], one) for at, one in kept.items() if isinstance(one, intake.Kept) and one.kept])
@@ -333,13 +333,11 @@ def finish_all(handed: Sequence[Handed]) -> list[bool | EnvelopeError]:
         outcome = replace(outcome, hops={**outcome.hops, hops.FINISHING: came})
         if outcome.leaving:
             nodes.leaving(one.node)
-        retried = outcome.state == TurnState.FAILED and outcome.retriable
-        if retried and again(one.turn, one.attempt, outcome.reason or LOST_REASON):
+        if outcome.state == TurnState.FAILED and outcome.retriable and again(one.turn, one.attempt, outcome.reason or LOST_REASON):
             answers[at] = True
         else:
             ended[at] = Ended(one.turn, str(row.session_id), one.attempt, outcome)
-    answers_to = zip(ended, outcomes.end_all(list(ended.values())) if ended else [], strict=True)
-    for at, counted in answers_to:
+    for at, counted in zip(ended, outcomes.end_all(list(ended.values())), strict=True):
         answers[at] = counted
     return answers
 

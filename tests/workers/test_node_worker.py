@@ -59,7 +59,8 @@ def test_answers_with_no_more_rights_than_its_own(setup: CeleryTestSetup, node_w
     no_refusals(node, setup.worker)
     for words in asked.values():
         assert words not in node.logs()
-    assert redis.client().scard(names.node_leases("home")) == 0
+    until(lambda: redis.client().scard(names.node_leases("home")) == 0, said=node.logs)
+    until(lambda: nodes.listed()[0].tokens_per_second is not None, said=node.logs)  # It says so with its next beat.
     [told] = nodes.listed()
     assert (told.name, told.lane, told.slots, told.busy, told.state, told.model) == ("home", "queue", 2, 0, "ready", row(turn).model)
     assert told.tokens_per_second
