@@ -143,14 +143,14 @@ async def test_a_command_that_is_told_twice_is_one_turn(hall: Hall, node: Played
 async def test_the_first_word_to_discord_waits_for_no_server(hall: Hall, node: PlayedNode, monkeypatch) -> None:
     entered, go = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    submit = turns.submit
+    submit = turns.submit_all
 
     def slow(*given, **more):
         loop.call_soon_threadsafe(entered.set)
         asyncio.run_coroutine_threadsafe(go.wait(), loop).result()
         return submit(*given, **more)
 
-    monkeypatch.setattr(turns, "submit", slow)
+    monkeypatch.setattr(turns, "submit_all", slow)
     told = await hall.run("ask", prompt="Hurry")
     assert told["state"] == "answered"
     await entered.wait()

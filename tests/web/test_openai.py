@@ -72,7 +72,7 @@ async def test_a_streamed_answer(client: openai.AsyncOpenAI, node: PlayedNode, u
     chunks = [chunk async for chunk in stream]
     await answering
     said = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
-    assert [part for part in said if part] == ["Weil ", "光 ", "🌈."]
+    assert "".join(part for part in said if part) == "Weil 光 🌈."
     assert chunks[0].choices[0].delta.role == "assistant"
     assert len({chunk.id for chunk in chunks}) == 1
     ends = [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices and chunk.choices[0].finish_reason]
@@ -148,7 +148,9 @@ async def test_a_text_is_completed(client: openai.AsyncOpenAI, node: PlayedNode)
     )
     answering = asyncio.create_task(node.answer("a ", "b"))
     stream = await client.completions.create(model="stand-in", prompt=["Once"], stream=True)
-    assert [chunk.choices[0].text async for chunk in stream] == ["a ", "b", ""]
+    texts = [chunk.choices[0].text async for chunk in stream]
+    # A reader that comes late gets what is there as one piece.
+    assert ("".join(texts), texts[-1]) == ("a b", "")
     await answering
 
 

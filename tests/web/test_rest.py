@@ -151,7 +151,7 @@ async def test_what_is_anothers_is_not_found(
 async def test_lists_are_ones_own(site: Site, ada: Member, bob: Member) -> None:
     session = ada.session()
     async with site.browser(bob) as browser:
-        assert (await browser.get("/api/sessions")).json() == {"sessions": []}
+        assert (await browser.get("/api/sessions")).json() == {"sessions": [], "next": None}
     async with site.browser(ada) as browser:
         assert [one["id"] for one in (await browser.get("/api/sessions")).json()["sessions"]] == [session]
 
@@ -240,7 +240,7 @@ async def test_guests_are_let_in_at_the_machine_only(
     async with site.browser() as browser:
         assert (await browser.get("/")).status_code == 200
         assert (await browser.get("/api/me")).json()["guest"]
-        assert (await browser.get("/api/sessions")).json() == {"sessions": []}
+        assert (await browser.get("/api/sessions")).json() == {"sessions": [], "next": None}
         assert guests() == 0, "a look is nothing to keep"
         session = (await browser.post("/api/sessions")).json()["id"]
         me = (await browser.get("/api/me")).json()

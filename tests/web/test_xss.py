@@ -8,6 +8,7 @@ import pytest
 from playwright.async_api import Page, async_playwright
 
 from app.services import accounts, sessions, tokens
+from app.wire import names
 from app.wire.states import Door
 from tests.browser.conftest import NAMES, QUIET
 from tests.support.nodes import PlayedNode, finish, jobs, ready
@@ -138,9 +139,7 @@ async def test_none_runs_as_a_title_or_a_name(site: Site, ada: Member, node: Pla
 
 def ready_refuses(name: str) -> bool:
     """Say whether a node may be called so: its name is part of queues, keys and files."""
-    from app.services.nodes import NAME
-
-    return bool(NAME.fullmatch(name))
+    return bool(names.NODE_NAME.fullmatch(name))
 
 
 async def test_the_policy_stops_what_the_sanitiser_would_let_through(

@@ -140,7 +140,9 @@ def test_killed_in_the_middle_of_finish_it_ends_the_turn_once(setup: CeleryTestS
         until(lambda: _waits_for_a_lock(tx), said=setup.worker.logs)
         setup.worker.kill()
     assert setup.worker.container.status == "exited"
-    assert state(turn) == TurnState.RUNNING
+    # What waited at the lock is one statement: PostgreSQL may carry it out for a client that is gone. Nothing else was done.
+    assert state(turn) in (TurnState.RUNNING, TurnState.DONE)
+    assert not redis.client().hget(names.turn_meta(turn), "closed")
     setup.worker.restart()
     # The broker would give the task back after its visibility timeout; the node does not wait for that.
     send_outcome(setup, job)
