@@ -13,7 +13,9 @@ from sqlalchemy.orm import sessionmaker
 
 from app.core.config import settings
 from app.core.plain import CONNECT_ARGS, away
-from app.wire.errors import Unavailable
+from app.wire.errors import BadInput, Unavailable
+
+NUL = "This holds a NUL character, which nothing that is kept may hold. Take it out and try again."
 
 
 @cache
@@ -34,12 +36,21 @@ def _factory() -> "sessionmaker[Transaction]":
     return sessionmaker(engine(), expire_on_commit=False)
 
 
+def _refuse_nul(error: ValueError) -> None:
+    # The driver's own word for it: PostgreSQL's text has no such character, wherever one was typed.
+    if "NUL (0x00)" in str(error):
+        raise BadInput(NUL) from error
+
+
 @contextmanager
 def transaction() -> Iterator[Transaction]:
-    """Commit what the block did, or nothing of it; raise Unavailable where the database is away."""
+    """Commit what the block did, or nothing of it; raise Unavailable where the database is away, BadInput for a NUL."""
     try:
         with _factory().begin() as tx:
             yield tx
+    except ValueError as error:
+        _refuse_nul(error)
+        raise
     except (OperationalError, PoolTimeout) as error:
         raise away(error) from error
     except DBAPIError as error:
@@ -71,6 +82,9 @@ def single(statement: TextClause, words: Mapping[str, Any], *, soft: bool = Fals
         try:
             with _single(soft).connect() as connection:
                 return list(connection.execute(statement, words))
+        except ValueError as error:
+            _refuse_nul(error)
+            raise
         except (OperationalError, PoolTimeout) as error:
             # A restart of the server is noticed by the first who comes; then the pool is made anew.
             if last or not getattr(error, "connection_invalidated", False):

@@ -156,6 +156,7 @@ def test_nobody_is_kept_out_where_redis_is_away(ada: Member, monkeypatch: pytest
         ("member", "prompts", -1, BadInput),
         ("member", "prompts", "many", BadInput),
         ("member", "prompts", 10**30, BadInput),
+        ("user:a\0da", "prompts", 1, BadInput),
     ],
 )
 def test_a_limit_that_cannot_be_is_refused(servers: Servers, scope: str, kind: str, value: Any, error: type[Exception]) -> None:

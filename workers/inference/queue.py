@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from app.stream.append import Appender, Entry
 from app.stream.clock import RedisClock
@@ -103,7 +104,7 @@ class QueueDoor:
             log.warning("job.refused", turn=turn, attempt=number, error=str(error))
             return
         structlog.contextvars.bind_contextvars(turn=turn, attempt=number, session=job.session)
-        verdict = await self._appender.begin(turn, number, job.leased_ms)
+        verdict = await self._begin(job)
         if verdict not in (Verdict.GO, Verdict.STOP):
             log.info("job.dropped", turn=turn, attempt=number, why=verdict)
             return
@@ -129,6 +130,16 @@ class QueueDoor:
         delivery = asyncio.create_task(self._deliver(job, reply, outcome))
         self._delivering.add(delivery)
         delivery.add_done_callback(self._delivering.discard)
+
+    async def _begin(self, job: Job) -> Verdict:
+        """Take up an attempt; after an outage the first connections may be dead ones, of which nobody knew."""
+        tries = AsyncRetrying(
+            retry=retry_if_exception_type((RedisError, OSError)),
+            wait=wait_random_exponential(multiplier=0.05, max=1),
+            stop=stop_after_delay(names.LEASE_SECONDS / 2),
+            reraise=True,
+        )
+        return await tries(self._appender.begin, job.turn, job.attempt, job.leased_ms)
 
     async def _send(self, job: Job, outcome: Outcome) -> None:
         with contextlib.suppress(RedisError, OSError):
