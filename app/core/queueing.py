@@ -240,7 +240,6 @@ local function waiting(_, args)
 end
 
 redis.register_function('ml_enqueue', enqueue)
-redis.register_function('ml_pick', pick)
 redis.register_function('ml_pick_all', function(keys, args)
   local found = {}
   for i = 1, tonumber(args[2]) do

@@ -75,11 +75,6 @@ def _words(
     return turn, user, session, attempt, affinity, int(front), names.STREAM_TTL_SECONDS, weight, most, model
 
 
-def pick() -> Lease | None:
-    """Lease the next turn to a node with a free slot; None where nobody waits or no slot is free."""
-    return _lease(call("ml_pick", names.STREAM_TTL_SECONDS))
-
-
 def pick_all(most: int) -> list[Lease]:
     """Lease the next turns, `most` of them, as long as somebody waits and a slot is free."""
     return [lease for answer in call("ml_pick_all", names.STREAM_TTL_SECONDS, most) if (lease := _lease(answer))]

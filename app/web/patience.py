@@ -260,7 +260,7 @@ class WebSocket(WebSocketsSansIOProtocol):
     def handle_cont(self, event: Frame) -> None:
         """Take another piece of a message; its size is bounded, the number of its pieces is not."""
         if not isinstance(self.frames[0], bytearray):
-            self.frames = [bytearray(self.frames[0])]  # type: ignore[list-item]
+            self.frames = [bytearray(self.frames[0])]  # type: ignore[list-item]  # uvicorn says bytes and adds to them.
         self.frames[0] += event.data
         if event.fin:
             self.send_receive_event_to_app()

@@ -27,6 +27,8 @@ WARM_UP = 5
 ROUNDS_OF_MANY = 2
 SETTLE_SECONDS = 2.0
 """What a start or a round leaves to be done is over by then, and counted with it."""
+BETWEEN_SECONDS = 0.15
+"""Between two single asks, so that what the one leaves to be done is not counted into the other."""
 IDLE_SECONDS = 10.0
 """After a start, before the idle memory is read."""
 MEGABYTE = 1e6
@@ -108,7 +110,7 @@ class Bench:
         bare, chain = [], []
         for number in range(WARM_UP + rounds):
             for kept, ask in ((bare, self._bare), (chain, self._chain)):
-                time.sleep(0.15)
+                time.sleep(BETWEEN_SECONDS)
                 [seen] = ask(1, 4)
                 if number >= WARM_UP:
                     kept.append(seen.first_ms)

@@ -29,6 +29,7 @@ TOKENS = 25
 GOAL = 2.0
 """Times the quiet figure that the first token may take."""
 SETTLE_SECONDS = 3
+"""Until all the attackers are connected and at it: how far they get is theirs, so there is nothing to wait for."""
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def summed() -> Iterator[Line]:
         took, done = timed(rollup.roll_up)
         steps.append(took)
         if not done:
-            time.sleep(0.5)
+            time.sleep(0.5)  # Its step takes seconds; asking again at once would slow it.
     print(f"the whole month summed in {sum(steps):.0f} s, {len(steps)} runs", flush=True)
     yield seconds("longest of the roll-ups that sum the month", max(steps, default=0.0), GOAL_ROLL_UP_SECONDS)
 

@@ -79,7 +79,7 @@ FORBIDDEN = [
     "FCALL f 0",
     "FCALL ml_close 0 t 1 1 x",
     "FCALL ml_relay 0 t 1 1 anew 0 0 x",
-    "FCALL ml_pick 0 60",
+    "FCALL ml_pick_all 0 60 1",
     "FCALL ml_enqueue 0 t u s 1 x 0 60 1 0 x",
     "FCALL_RO ml_append 0",
     "FUNCTION LIST",

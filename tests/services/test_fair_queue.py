@@ -17,6 +17,7 @@ from app.core import redis
 from app.services import queue
 from app.wire import names
 from tests.support.long import times
+from tests.support.picking import pick
 from tests.support.servers import Servers
 
 WEIGHT = {"ada": 1, "bob": 1, "cid": 3, "dan": 1}
@@ -100,7 +101,7 @@ class Fair(RuleBasedStateMachine):
     def is_given_out(self) -> None:
         free = self.open_nodes()
         could = {user: turn for user in WEIGHT if (turn := self.could(user, free))}
-        lease = queue.pick()
+        lease = pick()
         if lease is None:
             assert not could, "somebody waits and a slot is free"
             return
@@ -245,15 +246,15 @@ def test_fifty_prompts_delay_one_by_a_turn_on_each_slot(servers: Servers) -> Non
         client.hset(names.node_key(name), mapping={"state": "ready", "slots": slots, "lane": "queue"})
     for number in range(50):
         queue.enqueue(f"many {number}", "many", "session", 1)
-    running = [queue.pick() for _ in range(3)]
-    assert queue.pick() is None
+    running = [pick() for _ in range(3)]
+    assert pick() is None
     queue.enqueue("one", "other", "session", 1)
     before = 0
     while True:
         ended = running.pop(0)
         assert ended is not None
         queue.release(ended.turn, ended.attempt)
-        lease = queue.pick()
+        lease = pick()
         assert lease is not None
         if lease.turn == "one":
             break

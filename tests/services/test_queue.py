@@ -14,6 +14,7 @@ from app.wire.errors import BadInput, Busy
 from app.wire.states import Door
 from tests.support import nodes
 from tests.support.people import Member
+from tests.support.picking import pick
 from tests.support.servers import Servers
 
 quick = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -25,7 +26,7 @@ def wait(turn: str, user: str, attempt: int = 1, **more: object) -> bool:
 
 def pick_all() -> list[Lease]:
     found = []
-    while lease := queue.pick():
+    while lease := pick():
         found.append(lease)
     return found
 
@@ -47,7 +48,7 @@ def test_round_robin(servers: Servers, users: list[str]) -> None:
         wait(f"{user}{number}", user)
     told = queue.waiting()
     served = []
-    while lease := queue.pick():
+    while lease := pick():
         served.append(lease.turn)
         queue.release(lease.turn, lease.attempt)
     assert served == told
@@ -91,7 +92,7 @@ def test_a_second_attempt_gives_the_first_ones_slot_back_and_stands_in_front(ser
     wait("t", "u")
     assert pick_all()
     wait("later", "u")
-    assert queue.pick() is None
+    assert pick() is None
     assert wait("t", "u", attempt=2, front=True)
     assert [(lease.turn, lease.attempt) for lease in pick_all()] == [("t", 2)]
 
@@ -134,9 +135,9 @@ def test_a_node_that_is_not_ready_gets_nothing(servers: Servers) -> None:
     beats(home=1)
     redis.client().hset(names.node_key("home"), "state", "draining")
     wait("t", "u")
-    assert queue.pick() is None
+    assert pick() is None
     redis.client().delete(names.node_key("home"))
-    assert queue.pick() is None
+    assert pick() is None
 
 
 def test_a_forgotten_turn_does_not_stop_the_others(servers: Servers) -> None:
@@ -188,7 +189,7 @@ def test_a_weight_of_three_is_served_three_times_as_often(servers: Servers) -> N
         wait(f"b{number}", "b")
     served = []
     for _ in range(8):
-        lease = queue.pick()
+        lease = pick()
         assert lease is not None
         served.append(lease.turn[0])
         queue.release(lease.turn, lease.attempt)
@@ -199,7 +200,7 @@ def test_fifty_prompts_of_one_delay_anothers_by_one_turn(servers: Servers) -> No
     beats(home=1)
     for number in range(50):
         wait(f"many{number}", "many")
-    first = queue.pick()
+    first = pick()
     assert first is not None
     wait("one", "other")
     queue.release(first.turn, first.attempt)
