@@ -55,7 +55,7 @@ def up(
 ) -> None:
     """Start everything on this machine: servers, page, workers and a node with its model."""
     # Loaded here: the other verbs need neither the servers nor the supervisor.
-    from app.local import leftovers, stack, watch
+    from app.local import leftovers, stack, stop_signals, watch
     from app.local.progress import Progress
 
     with _errors(home) as place:
@@ -70,19 +70,20 @@ def up(
                     _refuse_changes(place, port, nodes, lane)
                     _block(place, progress, "MeatLizard is already running", first=False, detached=True)
                     return
-                watch.listen_for_stop()
+                stop_signals.listen()
                 wanted = stack.Wanted(port, nodes or 1, lane.value if lane else _lane(place))
                 stack.start(place, wanted, not detach, progress, stack.PARTS)
                 since = watch.end_of_news(place)
                 if not detach:
                     leftovers.write(place, leftovers.UP, os.getpid())
             _block(place, progress, "MeatLizard is running", first, detach)
-        except watch.StopAsked:
+            if not detach:
+                watch.become(place, since)
+        except stop_signals.StopAsked:
             stack.stop(place)
+            leftovers.forget(place, leftovers.UP)
             progress.say("Stopped before it was up.")
             raise typer.Exit(INTERRUPTED) from None
-        if not detach:
-            watch.become(place, since)
 
 
 def down(home: HomeOption = None) -> None:

@@ -13,7 +13,20 @@ from typing import Any
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from app.local import discord, engine, http_probe, leftovers, model, node, postgres, s3, sandbox, settings, valkey
+from app.local import (
+    discord,
+    engine,
+    http_probe,
+    leftovers,
+    model,
+    node,
+    postgres,
+    s3,
+    sandbox,
+    settings,
+    stop_signals,
+    valkey,
+)
 from app.local.discord import Met, Named
 from app.local.errors import AlreadyStarting, LocalError, ServerDown, ServerFailed
 from app.local.home import Home, explain, write_private
@@ -141,6 +154,7 @@ def start(home: Home, wanted: Wanted, attached: bool, progress: Progress, parts:
                 _await(supervisor, name, _runs(supervisor, name), WEB_SECONDS)
         if discord.NAME in starting:
             _look_for_bot(supervisor, stack_settings, progress)
+        stop_signals.check()
         wanted.keep(home)
         return supervisor
     except BaseException as error:
@@ -279,6 +293,7 @@ def _await(supervisor: Supervisor, name: str, check: Callable[[], None], seconds
     tries: set[int] = set()
 
     def look() -> None:
+        stop_signals.check()
         try:
             check()
         except ServerDown:

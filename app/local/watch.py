@@ -2,15 +2,14 @@
 
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 from threading import Event
-from types import FrameType
 
-from app.local import leftovers
+from app.local import leftovers, stop_signals
 from app.local.home import Home
 from app.local.progress import Progress
+from app.local.stop_signals import StopAsked
 from app.local.supervision import Supervisor
 
 #: Seconds between two looks; restarts are rare and nobody reads faster.
@@ -18,28 +17,6 @@ LOOK_SECONDS = 1.0
 #: As supervisord 4 writes them: "exited: web (terminated by SIGKILL; not expected)".
 EXITED = re.compile(r" exited: (\S+) \((.+?)(?:; (?:not )?expected)?\)")
 RUNS = re.compile(r" success: (\S+) entered RUNNING state")
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class StopAsked(BaseException):
-    """Ctrl-C, SIGTERM, or the terminal was closed."""
-
-
-def listen_for_stop() -> None:
-    """Turns the signals that ask for an end into StopAsked, wherever the start just is."""
-
-    def asked(_number: int, _frame: FrameType | None) -> None:
-        ignore_stop()
-        raise StopAsked
-
-    for number in STOP_SIGNALS:
-        signal.signal(number, asked)
-
-
-def ignore_stop() -> None:
-    """While stopping: being asked twice must not leave it half done."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def end_of_news(home: Home) -> int:
@@ -50,11 +27,12 @@ def end_of_news(home: Home) -> int:
 def become(home: Home, since: int) -> None:
     """Goes on as this module alone, under the same pid: for as long as all runs, only this much stays in memory.
 
-    What supervisord wrote from byte `since` of its log on is still told.
+    What supervisord wrote from byte `since` of its log on is still told. Raises StopAsked if an end was asked for before.
     """
     sys.stdout.flush()
     # Whoever asks for an end while the new program loads is heard once it listens.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    stop_signals.block()
+    stop_signals.check()
     os.execv(sys.executable, [sys.executable, "-P", "-m", __name__, str(home.path), str(since)])  # noqa: S606 - no shell is the point
 
 
@@ -62,15 +40,15 @@ def main(home: Home, since: int) -> None:
     """Watches until told to stop, then stops everything."""
     progress = Progress()
     try:
-        listen_for_stop()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        stop_signals.listen()
+        stop_signals.unblock()
         if supervisor := Supervisor.connect(home):
             watch(supervisor, progress, since)
     except StopAsked:
         progress.say("Stopping …")
         if supervisor := Supervisor.connect(home):
             supervisor.stop()
-    ignore_stop()
+    stop_signals.ignore()
     leftovers.end(home)
     leftovers.forget(home, leftovers.UP)
     progress.say("Stopped.")
@@ -81,6 +59,7 @@ def watch(supervisor: Supervisor, progress: Progress, since: int) -> None:
     never = Event()
     news = News(supervisor.home.log(leftovers.SUPERVISOR), since)
     while supervisor.alive():
+        stop_signals.check()
         for line in news.read():
             progress.say(line)
         never.wait(LOOK_SECONDS)
