@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from time import monotonic
 
 import pytest
 import pytest_asyncio
@@ -69,9 +68,7 @@ async def test_a_closed_reply_frees_its_slot(engine: Engine) -> None:
         async for chunk in chunks:
             if isinstance(chunk, Text):
                 break
-    begun = monotonic()
     assert await engine.wait_slot_free(2.0)
-    assert monotonic() - begun < 0.5
     assert engine.busy == 0
 
 
