@@ -144,10 +144,11 @@ def reading(key: str) -> Iterator[BinaryIO]:
             body.close()
 
 
-def listed(prefix: str) -> Iterator[Stored]:
-    """Yield the objects whose keys begin with `prefix`, in the order of their keys."""
+def listed(prefix: str, after: str = "") -> Iterator[Stored]:
+    """Yield the objects whose keys begin with `prefix`, in the order of their keys; only those behind the key `after`."""
+    behind = {"StartAfter": after} if after else {}
     with _asking(prefix):
-        pages = client().get_paginator("list_objects_v2").paginate(**_bucket(Prefix=prefix))
+        pages = client().get_paginator("list_objects_v2").paginate(**_bucket(Prefix=prefix, **behind))
         for page in pages:
             for one in page.get("Contents", ()):
                 yield Stored(one["Key"], one["Size"], one["LastModified"])

@@ -18,16 +18,29 @@ from app.wire.errors import EnvelopeForged, NotFound
 BACKUP: Final = backup_store.PREFIX
 
 
-def names() -> list[str]:
-    """Return what there is to look at: each transcript's key, and each backup's folder; empty where there is no store."""
+def names(after: str = "") -> Iterator[str]:
+    """Yield what there is to look at behind `after`: each backup's folder, then each transcript's key; nothing without a store."""
     if not objects.configured():
-        return []
-    return [one.key for one in objects.listed(transcripts.PREFIX)] + [BACKUP + one for one in backup_store.whole()]
+        return
+    if after < transcripts.PREFIX:
+        yield from (one for one in sorted(BACKUP + backup for backup in backup_store.whole()) if one > after)
+    for one in objects.listed(transcripts.PREFIX, after if after > transcripts.PREFIX else ""):
+        yield one.key
 
 
-def after(name: str) -> str | None:
-    """Return what comes after `name`, "" for the first; None where nothing does."""
-    return next((one for one in sorted(names()) if one > name), None)
+class Walk:
+    """Goes from one name to the next; the store is asked for its list a thousand at a time, not once for each of them."""
+
+    def __init__(self) -> None:
+        self._coming: Iterator[str] = iter(())
+        self._last: str | None = None
+
+    def after(self, name: str) -> str | None:
+        """Return what comes after `name`, "" for the first; None where nothing does."""
+        if self._last is None or name < self._last:  # The latter where another process has begun anew meanwhile.
+            self._coming = names(name)
+        self._last = next((one for one in self._coming if one > name), None)
+        return self._last
 
 
 def reseal(name: str) -> bool:

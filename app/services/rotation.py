@@ -111,14 +111,14 @@ def advance(*, push_on: bool = False) -> Progress:
 
 def work() -> bool:
     """Seal anew for a moment, on the worker; say whether there is more."""
-    until = time.monotonic() + AT_A_TIME_SECONDS
+    until, walk = time.monotonic() + AT_A_TIME_SECONDS, reseal_objects.Walk()
     while time.monotonic() < until:
         with transaction() as tx:
             query = select(KeyRotation).where(KeyRotation.phase.in_(["reseal", "check"]))
             row = tx.scalar(query.with_for_update(skip_locked=True))
             if row is None or row.place.get("over"):
                 return False
-            place, seen, changed = _step(tx, row.place)
+            place, seen, changed = _step(tx, row.place, walk)
             row.done, row.changed = row.done + seen, row.changed + changed
             row.place = place or {"over": True}
             if place is None:
@@ -127,19 +127,19 @@ def work() -> bool:
     return True
 
 
-def _step(tx: Any, place: dict[str, Any]) -> tuple[dict[str, Any] | None, int, int]:
+def _step(tx: Any, place: dict[str, Any], walk: reseal_objects.Walk) -> tuple[dict[str, Any] | None, int, int]:
     """Seal a batch of rows anew, or one object after all rows are; return where to go on, how many were seen and changed."""
     if "object" not in place:
         following, seen, changed = reseal.step(tx, place)
         return following or {"object": ""}, seen, changed
-    name = reseal_objects.after(place["object"])
+    name = walk.after(place["object"])
     if name is None:
         return None, 0, 0
     return {"object": name}, 1, int(reseal_objects.reseal(name))
 
 
 def _count(tx: Any) -> int:
-    return reseal.count(tx) + len(reseal_objects.names())
+    return reseal.count(tx) + sum(1 for _ in reseal_objects.names())
 
 
 def remind() -> None:

@@ -14,7 +14,7 @@ from app.core import keys
 from app.core.broker import ask_relay
 from app.core.db import single, transaction
 from app.core.models import Message, Session, Turn, new_id, now
-from app.services import markdown
+from app.services import markdown, underway
 from app.wire import names
 from app.wire.errors import BadInput, NotFound
 from app.wire.states import TurnState
@@ -134,9 +134,13 @@ def tip(session: str, user: str) -> str | None:
 
 
 def remove(session: str, user: str) -> None:
-    """Delete a person's session with all its messages and turns."""
+    """Delete a person's session with all its messages and turns; what a node is still writing is counted when it ends."""
     with transaction() as tx:
-        tx.execute(delete(Session).where(Session.id == owned(tx, session, user).id))
+        found = owned(tx, session, user)
+        # Locked, so that each either ends before, with its row, or after, without it: never both.
+        running = select(Turn).where(Turn.session_id == found.id, Turn.state == TurnState.RUNNING.value)
+        underway.leave_behind(tx.scalars(running.order_by(Turn.id).with_for_update()))
+        tx.execute(delete(Session).where(Session.id == found.id))
     ask_relay(names.CLOSE_SESSION, session)
 
 

@@ -321,6 +321,7 @@ def finish_all(handed: Sequence[Handed]) -> list[bool | EnvelopeError]:
     for at, one in enumerate(handed):
         row = rows.get(str(UUID(one.turn)))
         if row is None:  # Deleted with its session while the node was writing.
+            underway.settle(one)
             queue.forget(one.turn, one.attempt)
             continue
         try:
@@ -339,6 +340,8 @@ def finish_all(handed: Sequence[Handed]) -> list[bool | EnvelopeError]:
             ended[at] = Ended(one.turn, str(row.session_id), one.attempt, outcome)
     for at, counted in zip(ended, outcomes.end_all(list(ended.values())), strict=True):
         answers[at] = counted
+        if not counted:  # Deleted in this very moment, if it was not counted before.
+            underway.settle(handed[at])
     return answers
 
 

@@ -1,18 +1,21 @@
 """Turns that wait or run at once, counted for their person, token and address; and what they took, for the latter two."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import orjson
 import structlog
 
-from app.core import redis
-from app.core.models import now
+from app.core import keys, redis
+from app.core.models import Turn, now
 from app.services import limits
 from app.services.limits import ADDRESS, Kind
 from app.services.network import place
 from app.services.person import Person
 from app.wire import names
-from app.wire.errors import Busy
+from app.wire.errors import Busy, EnvelopeError
+from app.wire.inbox import Handed
+from app.wire.jobs import Outcome
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +81,34 @@ def end(session: str, client: str, tokens: int = 0) -> None:
             pipe.execute()
     except (*redis.ERRORS, ValueError, TypeError) as error:
         log.warning("limits.off", error=str(error))
+
+
+def leave_behind(running: Iterable[Turn]) -> None:
+    """Note whose the turns are that are deleted while a node writes them: it brings its figures when it has heard."""
+    try:
+        for row in running:
+            whose = [str(row.user_id), str(row.session_id), str(row.client_id), row.attempt, row.node]
+            redis.client().set(names.left_behind(str(row.id)), orjson.dumps(whose), ex=names.STREAM_TTL_SECONDS)
+    except redis.ERRORS as error:
+        log.warning("limits.off", error=str(error))
+
+
+def settle(one: Handed) -> None:
+    """Count what a turn took whose row is gone, once; nothing happens where it is nobody's, or the outcome is not its own."""
+    try:
+        key = names.left_behind(one.turn)
+        if not (found := redis.client().get(key)):
+            return
+        user, session, client, attempt, node = orjson.loads(found)
+        if (attempt, node) != (one.attempt, one.node):
+            return
+        outcome = Outcome.open(one.envelope, keys.node(node), session, one.turn, attempt)
+        if redis.client().delete(key):
+            tokens = outcome.prompt_tokens + outcome.completion_tokens
+            limits.count_tokens(user, tokens)
+            end(session, client, tokens)
+    except (*redis.ERRORS, EnvelopeError, ValueError, TypeError) as error:
+        log.warning("turn.not_counted", turn=one.turn, error=type(error).__name__)
 
 
 def _leave(mark: str, taken: list[str]) -> None:

@@ -249,6 +249,11 @@ def counted_for(session: str, client: str) -> str:
     return f"ml:counted:{session}:{client}"
 
 
+def left_behind(turn: str) -> str:
+    """Return whose a turn was that was deleted while a node wrote: what it took is still to be counted."""
+    return f"ml:left:{turn}"
+
+
 def tokens_used(user: str, day: str) -> str:
     """Return the counter of what a user's turns took on a day."""
     return f"ml:used:{user}:{day}"

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from app.core import redis
-from app.services import asking, dispatch, limits, logins, throttle, tokens, turns
+from app.services import asking, dispatch, limits, logins, sessions, throttle, tokens, turns
 from app.services.limits import Kind
 from app.services.person import Person
 from app.wire.errors import BadInput, Busy, NotFound, TooOften
@@ -208,6 +208,26 @@ def test_tokens_a_day_of_a_token_and_of_an_address(ada: Member, scope: str) -> N
     with pytest.raises(TooOften, match="used up for today: 5"):
         ask(person, session, "10.0.0.7")
     ask(who(ada), session)
+
+
+@pytest.mark.parametrize("scope", ["ada", "token", "address"])
+def test_a_conversation_deleted_mid_reply_takes_its_tokens_all_the_same(ada: Member, scope: str) -> None:
+    nodes.ready()
+    person, session = tokens.holder(ada.token), ada.session()
+    set_limit(f"token:{person.token}" if scope == "token" else scope, Kind.TOKENS, 9)
+    ask(person, session, "10.0.0.7")
+    [job] = nodes.jobs()
+    sessions.remove(session, ada.id)
+    forged = replace(job, session=ada.session())
+    assert not nodes.finish(forged, prompt_tokens=90), "it is another session's"
+    for _ in range(2):  # Brought twice, it is counted once.
+        assert not nodes.finish(job)
+    again = ada.session()
+    ask(person, again, "10.0.0.7")
+    [job] = nodes.jobs()
+    assert nodes.finish(job)
+    with pytest.raises(TooOften, match=r"used up.*: 9|tokens of today.*: 9"):
+        ask(person, again, "10.0.0.7")
 
 
 def test_pages_of_a_token(ada: Member) -> None:

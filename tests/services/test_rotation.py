@@ -11,7 +11,7 @@ from app.core import keyfile, keys, objects, redis
 from app.core.db import transaction
 from app.core.models import AuditRecord, Base, KeyRotation, Message, Session, Turn
 from app.local import scratch
-from app.services import backups, proof, reseal, rotation, sessions, transcripts, turns
+from app.services import backups, proof, reseal, reseal_objects, rotation, sessions, transcripts, turns
 from app.wire import chunks, names
 from app.wire.envelope import NodeKeys, Ring
 from app.wire.errors import EnvelopeForged, NotAllowed
@@ -248,3 +248,40 @@ def test_what_lies_in_the_object_store_is_sealed_anew_and_still_proven(ada: Memb
     assert opened >= 3
     assert any(line.get("text") == "A secret answer" for line in transcripts.read(session))
     assert proof.prove(backup, scratch.cluster)["sound"]
+
+
+def test_a_store_full_of_transcripts_is_not_listed_for_each_of_them(ada: Member) -> None:
+    old = keys.archive()
+    stored = [f"transcripts/{number}/state" for number in range(20)]
+    for key in stored:
+        objects.put(key, b"".join(chunks.seal([b"words"], old, f"transcript/{key.split('/')[1]}")))
+    asked: list[str] = []
+    objects.client().meta.events.register("before-call.s3.ListObjectsV2", lambda params, **_: asked.append(params["url_path"]))
+    rotation.begin("test", Door.CLI)
+    rotation.advance()
+    asked.clear()
+    moments = 1
+    while rotation.work():
+        moments += 1
+    assert len(asked) <= 2 * moments, "once the backups and once the transcripts, each time that the worker takes it up"
+    for key in stored:
+        assert chunk_of(key, Ring(keys.archive().keys[:1])) == b"words"
+
+
+def test_a_walk_goes_on_from_any_place_and_begins_anew_where_another_did(ada: Member) -> None:
+    stored = [f"transcripts/{letter}/state" for letter in "abcd"]
+    for key in stored:
+        objects.put(key, b"x")
+    objects.put("backups/20261123T000000Z/manifest.sealed", b"x")
+    walk = reseal_objects.Walk()
+    assert [walk.after(name) for name in ("", "backups/20261123T000000Z", stored[0])] == ["backups/20261123T000000Z", *stored[:2]]
+    assert walk.after(stored[2]) == stored[3], "another process was there meanwhile"
+    assert walk.after(stored[0]) == stored[1]
+    assert walk.after("") == "backups/20261123T000000Z"
+    assert reseal_objects.Walk().after(stored[1]) == stored[2]
+    assert reseal_objects.Walk().after(stored[3]) is None
+
+
+def chunk_of(key: str, ring: Ring) -> bytes:
+    with objects.reading(key) as body:
+        return b"".join(chunks.unseal(body, ring, f"transcript/{key.split('/')[1]}"))
