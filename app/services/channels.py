@@ -47,6 +47,13 @@ def of_session(session: str) -> Place | None:
     return _place(session_id=identity)
 
 
+def wanted(session: str) -> bool:
+    """Say whether a session is there and open, so that a channel may be opened for it ahead of its use."""
+    with transaction() as tx:
+        kept = tx.get(Session, sessions.parse_id(session))
+        return kept is not None and kept.closed_at is None
+
+
 def of_node(node: str) -> Place:
     """Return the place in which a node is spoken to."""
     return _place(node=node)

@@ -73,11 +73,12 @@ def check(session: str, user: str) -> None:
 
 
 def create(user: str) -> Summary:
-    """Open a session; its Discord channel is asked for after the commit."""
+    """Open a session; its Discord channel is asked for after the commit, and made behind its first words."""
     with transaction() as tx:
         session = Session(id=new_id(), user_id=UUID(user), updated_at=now())
         tx.add(session)
-    ask_relay(names.OPEN_SESSION, str(session.id))  # The first prompt asks again.
+    # What speaks in the channel sooner asks again.
+    ask_relay(names.OPEN_SESSION, str(session.id), countdown=names.OPEN_AFTER_SECONDS)
     return Summary(str(session.id), "", session.updated_at)
 
 

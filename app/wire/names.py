@@ -86,6 +86,9 @@ DISCORD_NODE_TTL_SECONDS: Final = 60
 """A node of the discord lane says HELLO every 30 seconds; one that has missed two is not given turns any more."""
 SERVER_BOT_TTL_SECONDS: Final = 15
 """The Server-Bot says every five seconds that it is connected."""
+OPEN_AFTER_SECONDS: Final = 3
+"""A session's channel is opened so long after the session: its first prompt comes with it, and has the machine to itself.
+What speaks in the channel sooner, a prompt of the discord lane or a mirror, opens it."""
 MIRROR_GOOD_SECONDS: Final = 3600
 """A mirror that could not be posted for so long is left out: the turn is in PostgreSQL anyhow."""
 SWEEP_SECONDS: Final = 3

@@ -21,7 +21,9 @@ NO_BOT = "The node's bot in Discord is not known. Ask an administrator to enter 
 
 
 async def open_session(bot: ServerBot, session: str) -> None:
-    """Open a session's channel before its first prompt needs it."""
+    """Open a session's channel before somebody needs it, unless the session was closed meanwhile."""
+    if not await asyncio.to_thread(channels.wanted, session):
+        return
     try:
         await bot.layout.session(session)
     except discord.Forbidden as error:

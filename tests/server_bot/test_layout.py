@@ -1,17 +1,22 @@
 """The guild's caps: categories fill up, the longest idle channel makes room, and comes back when its session speaks."""
 
 import asyncio
+import json
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
-from app.services import channels, sessions
+from app.core import redis
+from app.services import archive, channels, sessions
+from app.wire import names
 from app.wire.frames import FrameKind
 from app.wire.states import TurnState
 from bots.sandbox.records import CATEGORY
 from bots.server import errands, layout
 from bots.server.layout import Layout
 from tests.server_bot.stage import Stage
+from tests.support import tasks
 from tests.support.people import Member
 from tests.support.waiting import until_async
 
@@ -106,6 +111,28 @@ async def test_a_deleted_session_takes_its_channel_with_it(ada: Member, stage: S
     await until_async(lambda: asyncio.sleep(0, channel.id not in stage.sandbox.world.store.channels))
     await until_async(lambda: asyncio.to_thread(lambda: channels.closed(session) is None))
     assert await asyncio.to_thread(channels.of_session, str(uuid4())) is None
+
+
+async def test_a_session_that_is_closed_before_it_speaks_gets_no_channel(
+    ada: Member, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "ask_relay", lambda *_, **__: None)
+    closed, left = ada.session(), ada.session()
+    await asyncio.to_thread(archive.close, closed, ada.id)
+    for session in (closed, left):
+        await errands.open_session(stage.bot, session)
+    opened = {place.session for place in await asyncio.to_thread(channels.there) if place.session}
+    assert opened == {left}
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_a_channel_is_made_behind_the_first_words(ada: Member) -> None:
+    """Nothing of it runs while a session's first prompt, which comes with the session, waits for its first text."""
+    session = ada.session()
+    [message] = [json.loads(one) for one in redis.client().lrange(names.RELAY, 0, -1)]
+    assert tasks.read(json.dumps(message).encode()) == (names.OPEN_SESSION, [session])
+    due = datetime.fromisoformat(message["headers"]["eta"])
+    assert due > datetime.now(UTC) + timedelta(seconds=names.OPEN_AFTER_SECONDS / 2)
 
 
 async def test_control_frames_go_to_the_nodes_own_channel(stage: Stage) -> None:
