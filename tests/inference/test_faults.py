@@ -56,6 +56,16 @@ async def test_another_server_gets_no_parameter_it_may_not_know(remote: EngineSe
                 await engine.fit(long)
 
 
+@pytest.mark.parametrize("foreign", [True, False])
+async def test_a_server_with_models_of_its_own_is_asked_for_one_by_its_name(remote: EngineSettings, foreign: bool) -> None:
+    async with stand_in(foreign=foreign) as (fake, url), running(replace(remote, llama_url=url)) as engine:
+        assert (await hear(engine, ask("Hello", max_tokens=4))).text
+        assert engine.health().model == fake.bodies[0]["model"] == "stand-in"
+    async with stand_in(foreign=foreign) as (fake, url), running(replace(remote, llama_url=url, model_name="gpt")) as engine:
+        assert (await hear(engine, ask("Hello", max_tokens=4))).text
+        assert engine.health().model == fake.bodies[0]["model"] == "gpt"
+
+
 async def test_silence_is_a_hang_and_pings_are_silence(remote: EngineSettings) -> None:
     async with stand_in() as (_, url), running(replace(remote, llama_url=url)) as engine:
         with pytest.raises(EngineHung) as caught:

@@ -9,7 +9,6 @@ from typing import Any
 import typer
 
 from app import cli
-from app.local import commands
 from app.services.rights import Right
 from app.web import messages
 from app.web.main import MODULES
@@ -100,11 +99,7 @@ async def slash_commands() -> dict[str, tuple[str, bool]]:
 
 
 def verbs() -> set[str]:
-    app = typer.Typer()
-    app.registered_commands = [*cli.app.registered_commands]
-    app.registered_groups = [*cli.app.registered_groups]
-    commands.register(app)
-    return {f"meatlizard {verb}" for verb in _walk(typer.main.get_command(app), "")}
+    return {f"meatlizard {verb}" for verb in _walk(typer.main.get_command(cli.app), "")}
 
 
 def _walk(command: Any, path: str) -> Iterator[str]:

@@ -86,6 +86,13 @@ class LlamaClient:
         n_ctx = (defaults or {}).get("n_ctx") or body.get("n_ctx")
         return Properties(int(body.get("total_slots") or 0), int(n_ctx or 0))
 
+    async def first_model(self) -> str:
+        """The first model it lists, by its own name for it; empty where it lists none."""
+        status, body = await self._call("GET", "/v1/models")
+        listed = body.get("data") if status == 200 and isinstance(body, dict) else None
+        first = listed[0] if isinstance(listed, list) and listed else None
+        return str(first.get("id") or "") if isinstance(first, dict) else ""
+
     async def slots(self) -> list[Slot] | None:
         """The state of every slot; None where the server does not tell."""
         status, body = await self._call("GET", "/slots")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from workers.inference.engine.chunks import Chunk, End
 from workers.inference.engine.errors import EngineHung, EngineRefused, EngineUnreachable
@@ -139,7 +140,7 @@ class Engine:
         child = supervisor.child
         return Health(
             state=supervisor.state.value,
-            model=self.settings.public_name(),
+            model=self._model(),
             slots=self.settings.slots,
             busy=self.busy,
             ctx_size=supervisor.ctx_size,
@@ -149,6 +150,12 @@ class Engine:
             last_error=str(supervisor.error) if supervisor.error is not None else "",
             pid=child.pid if child is not None else None,
         )
+
+    def _model(self) -> str:
+        """The model's name as people see it; llama-server calls one by the path of its file."""
+        client = self.supervisor.client if self.settings.llama_url else None
+        name = client.model_name if client is not None else self.settings.public_name()
+        return Path(name).stem if name.endswith(".gguf") else name
 
     def _note_speed(self, tokens_per_second: float) -> None:
         if tokens_per_second > 0:

@@ -282,6 +282,9 @@ class Supervisor:
                     raise EngineUnreachable(client.url, "not ready")
                 if not known:
                     self.ctx_size = await check_shape(client, self.settings)
+                    if not self.settings.model_name:
+                        # It may have many, and refuse a name it does not know.
+                        client.model_name = await client.first_model() or client.model_name
                     known = True
                 await self._set(EngineState.ready)
             except EngineUnreachable as error:
