@@ -19,8 +19,9 @@ from app.wire.states import Door, Lane, TurnState
 
 AUDIT_EVERY_SECONDS = 60
 """One record for each reason, author and channel in this time; the counter counts them all."""
-SUSPICIOUS_AT_NODES: Final = ("forged", "old", "stranger", "unreadable")
-"""Why a node does not believe a message: it does not open, is too old, is not the Server-Bot's, or makes no sense."""
+SUSPICIOUS_AT_NODES: Final = ("forged", "old", "stranger", "unreadable", "copied")
+"""Why a node does not believe a message: it does not open, is too old, is not the Server-Bot's, makes no sense, or carries
+an envelope that stood in another one."""
 AT_NODES: Final = (*SUSPICIOUS_AT_NODES, "empty", "twice", "late", "repeat")
 REMEMBER_SECONDS: Final = 7 * 24 * 3600
 """How long a node's counts are known after it was last heard: a node that comes back after that is counted anew."""

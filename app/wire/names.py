@@ -237,6 +237,11 @@ def audited(reason: str, author: int, channel: int) -> str:
     return f"ml:relay:audited:{reason}:{author}:{channel}"
 
 
+def envelope_seen(mark: str) -> str:
+    """Return where the message is noted in which an envelope stood first: in any other one it is a copy."""
+    return f"ml:relay:seen:{mark}"
+
+
 def open_pages(whose: str) -> str:
     """Return the sorted set of the chat pages that somebody, or an address, has open."""
     return f"ml:pages:{whose}"

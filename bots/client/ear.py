@@ -236,10 +236,14 @@ class Ear(discord.Client):
             self._refuse("empty", message)
             return None
         try:
-            return Frame.open(envelope, self._keys, message.channel.id, from_node=False)
+            frame = Frame.open(envelope, self._keys, message.channel.id, from_node=False)
         except EnvelopeError as error:
             self._refuse("old" if isinstance(error, EnvelopeTooOld) else "forged", message)
             return None
+        if self._memory.elsewhere(envelope, message.id):
+            self._refuse("copied", message)
+            return None
+        return frame
 
     async def _attached(self, message: discord.Message) -> str | None:
         async for attempt in AsyncRetrying(

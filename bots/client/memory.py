@@ -1,6 +1,7 @@
 """What the Client-Bot remembers over restarts: which attempts it has begun, and how far it has read each channel."""
 
 import asyncio
+import hashlib
 import os
 import time
 from dataclasses import asdict, dataclass, field
@@ -17,6 +18,10 @@ log = structlog.get_logger(__name__)
 FORMAT: Final = 1
 KEEP_SECONDS: Final = MAX_AGE_SECONDS + 2 * SKEW_SECONDS
 """Longer than any frame is believed: what is forgotten cannot be repeated any more."""
+ENVELOPES: Final = 1000
+"""Envelopes of the Server-Bot that are remembered: hours of a busy node; the file is written whole, so no more."""
+MARK_LENGTH: Final = 32
+"""Hexadecimal digits of an envelope's hash that tell it from all others."""
 CHANNELS: Final = 1000
 """Twice what a guild can have; the longest unread are forgotten first."""
 
@@ -39,6 +44,8 @@ class _State:
     turns: dict[str, Turn] = field(default_factory=dict)
     channels: dict[str, int] = field(default_factory=dict)
     """The last message of each channel that was fully handled, as were all before it."""
+    envelopes: dict[str, int] = field(default_factory=dict)
+    """The message in which each envelope stood first, by its hash, the oldest first."""
 
 
 class Memory:
@@ -77,6 +84,14 @@ class Memory:
         if known is None or attempt >= known.attempt:
             self._state.turns[turn] = Turn(attempt, time.time(), begun=True, closed=True)
 
+    def elsewhere(self, envelope: str, message: int) -> bool:
+        """Say whether an envelope stood in another message before, and note it: each is sealed for one message."""
+        known = self._state.envelopes
+        first = known.setdefault(hashlib.sha256(envelope.encode()).hexdigest()[:MARK_LENGTH], message)
+        while len(known) > ENVELOPES:
+            del known[next(iter(known))]
+        return first != message
+
     def watermark(self, channel: int) -> int | None:
         """Return how far a channel was read; None where it never was."""
         return self._state.channels.get(str(channel))
@@ -114,7 +129,9 @@ def _read(path: Path) -> _State:
         if found["format"] != FORMAT:
             raise ValueError("another format")
         turns = {turn: Turn(**one) for turn, one in found["turns"].items()}
-        return _State(FORMAT, turns, {channel: int(last) for channel, last in found["channels"].items()})
+        channels = {channel: int(last) for channel, last in found["channels"].items()}
+        # An earlier version kept no envelopes.
+        return _State(FORMAT, turns, channels, {mark: int(first) for mark, first in found.get("envelopes", {}).items()})
     except FileNotFoundError:
         return _State()
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:

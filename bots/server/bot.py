@@ -22,7 +22,7 @@ from bots.server.commands.offered import offer
 from bots.server.commands.people import People
 from bots.server.commands.threads import Threads
 from bots.server.frames import Refused, Seen, read
-from bots.server.inbox import AWAY, Inbox
+from bots.server.inbox import AWAY, Inbox, Missing
 from bots.server.layout import Layout
 from bots.server.outbox import Outbox, nonce
 from bots.server.replies import Replies
@@ -64,7 +64,7 @@ class ServerBot(discord.Client):
         self._set_ready: Final = set_ready
         self._redis: Final = redis.async_client()
         self._nodes: dict[int, str] = {}
-        self._seen: Final = Seen()
+        self._seen: Final = Seen(self._redis)
         self.outbox: Final = Outbox()
         self.layout: Final = Layout(lambda: self.home, self._redis)
         self.inbox: Final = Inbox(self, self._handle)
@@ -199,6 +199,10 @@ class ServerBot(discord.Client):
             said = message.edited_at or message.created_at
             live = not last or time.time() - said.timestamp() < HELLO_SECONDS
             await self.replies.take(place, message.channel.id, message.id, node, frame, last=last, live=live)
+        except Missing:
+            # It is not taken as it came: the history says what stands before it.
+            await self._refuse(Refused("out_of_order"), message)
+            raise
         except Refused as refused:
             await self._refuse(refused, message)
 

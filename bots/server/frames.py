@@ -5,17 +5,23 @@ from dataclasses import dataclass
 from typing import Final
 
 import discord
+from redis.asyncio import Redis
 
 from app.core import keys
 from app.services.channels import Place
+from app.wire import names
 from app.wire.errors import EnvelopeError, EnvelopeTooOld
-from app.wire.frames import ATTACHMENT, Frame, FrameKind, parse_content
+from app.wire.frames import ATTACHMENT, MAX_AGE_SECONDS, SKEW_SECONDS, Frame, FrameKind, parse_content
 
 ATTACHMENT_BYTES: Final = 1 << 20
 """What a node sends fits a message's text; an attachment over this is not looked at."""
 CONTROL: Final = frozenset({FrameKind.HELLO, FrameKind.PONG})
 KNOWN: Final = 20_000
-"""Envelopes remembered: an hour of five channels that are never silent; what is older has its age against it."""
+"""Envelopes that a process remembers itself: an hour of five channels that are never silent."""
+MARK_LENGTH: Final = 32
+"""Hexadecimal digits of an envelope's hash that tell it from all others."""
+KNOWN_SECONDS: Final = MAX_AGE_SECONDS + 2 * SKEW_SECONDS
+"""Longer than any frame is believed: what is forgotten has its age against it."""
 
 
 @dataclass
@@ -28,15 +34,22 @@ class Refused(Exception):
 
 
 class Seen:
-    """The envelopes that were opened of late: each is sealed for one message, and is no good in another."""
+    """The envelopes that were opened of late: each is sealed for one message, and is no good in another.
 
-    def __init__(self) -> None:
-        self._messages: Final[dict[bytes, int]] = {}
+    Redis knows them for the Server-Bots that come after this one, or stand beside it; a Redis that was emptied does not.
+    """
 
-    def elsewhere(self, envelope: str, message: int) -> bool:
-        """Say whether it stood in another message before, and remember it."""
-        mark = hashlib.sha256(envelope.encode()).digest()
-        first = self._messages.setdefault(mark, message)
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Final = redis
+        self._messages: Final[dict[str, int]] = {}
+
+    async def elsewhere(self, envelope: str, message: int) -> bool:
+        """Say whether it stood in another message before, and remember it; raise what Redis raises where it is away."""
+        mark = hashlib.sha256(envelope.encode()).hexdigest()[:MARK_LENGTH]
+        first = self._messages.get(mark)
+        if first is None:
+            before = await self._redis.set(names.envelope_seen(mark), message, nx=True, get=True, ex=KNOWN_SECONDS)
+            first = self._messages[mark] = int(before or message)
         if len(self._messages) > KNOWN:
             del self._messages[next(iter(self._messages))]
         return first != message
@@ -61,7 +74,7 @@ async def read(
         raise Refused("too_old") from error
     except EnvelopeError as error:
         raise Refused("forged") from error
-    if seen.elsewhere(envelope, message.id):
+    if await seen.elsewhere(envelope, message.id):
         raise Refused("repeated")
     if (frame.kind in CONTROL) is not (place.node is not None):
         raise Refused("channel")

@@ -49,6 +49,22 @@ async def test_an_old_frame_is_refused(
     await until(lambda: node.door.refused["old"] == 1)
 
 
+async def test_a_copy_is_refused_also_by_a_node_that_was_started_anew(
+    platform: Platform, channel: int, node: Running, stage: Stage
+):
+    sealed = prompt(job := platform.job()).seal(KEYS, channel)
+    await platform.raw(channel, sealed)
+    await platform.whole(job)
+    await platform.raw(channel, sealed)
+    await until(lambda: node.door.refused["copied"] == 1)
+    await node.stop()
+    again = await stage.start()
+    await platform.raw(channel, sealed)
+    await until(lambda: again.door.refused["copied"] == 1)
+    assert not again.door.refused["repeat"]
+    assert len(stage.llama.bodies) == 1
+
+
 async def test_only_the_server_bot_is_heard(platform: Platform, channel: int, node: Running, stage: Stage):
     # A person with all rights, who has copied a whole frame; and one who writes in an open channel.
     sealed = content(platform.peer, prompt(platform.job()).seal(KEYS, channel))

@@ -17,6 +17,7 @@ from bots.sandbox import messages
 from bots.sandbox.config import Bot
 from bots.sandbox.faults import Kind
 from bots.sandbox.seed import add_bot
+from bots.server.frames import Seen
 from tests.server_bot.scripted import Reply, ScriptedNode, stray
 from tests.server_bot.stage import Stage, running
 from tests.support.people import Member
@@ -69,17 +70,33 @@ async def test_a_lost_end_is_found_without_the_nodes_help(ada: Member, stage: St
 
 async def test_events_out_of_order_and_twice_change_nothing(ada: Member, stage: Stage) -> None:
     reply = await begun(ada, stage, "a")
+    # Before, the channel's history is read, and that is in order.
+    await stage.handled(reply.channel, stage.messages(reply.channel, stage.node.user.id)[-1])
     me = stage.bot.user.id
     stage.fault(Kind.REORDER, event="MESSAGE_CREATE", bot=me, channel=reply.channel)
     await reply.say("b", "c")
+    await stage.refused("out_of_order")
     stage.fault(Kind.DUPLICATE, event="MESSAGE_CREATE", bot=me, channel=reply.channel, count=2)
     await reply.say("d", "e")
     await ends_well(stage, reply)
+    assert stage.audited() == ["out_of_order"]
 
 
 async def test_a_frame_posted_once_more_is_refused(ada: Member, stage: Stage) -> None:
     reply = await begun(ada, stage, "a", "b")
     copy = next(one for one in reversed(stage.messages(reply.channel, stage.node.user.id)))
+    await reply.node.raw(reply.channel, copy.content.partition(" ")[2])
+    await stage.refused("repeated")
+    await reply.say("c")
+    await ends_well(stage, reply)
+    assert stage.audited() == ["repeated"]
+
+
+async def test_a_copy_is_known_to_the_server_bot_that_comes_after(ada: Member, stage: Stage) -> None:
+    reply = await begun(ada, stage, "a", "b")
+    copy = stage.messages(reply.channel, stage.node.user.id)[-1]
+    await stage.handled(reply.channel, copy)
+    stage.bot._seen = Seen(stage.bot._redis)  # type: ignore[misc]  # What a process that was started anew remembers itself.
     await reply.node.raw(reply.channel, copy.content.partition(" ")[2])
     await stage.refused("repeated")
     await reply.say("c")

@@ -107,4 +107,5 @@ async def test_what_a_node_refused_is_counted_and_audited_once(stage: Stage) -> 
     # Said again, nothing is new; a smaller number is that of a node that began anew; what no node counts is not believed.
     assert await say(forged=2, twice=5) == {"node_forged": 2, "node_twice": 5}
     assert await say(forged=1, twice=5, made_up=9) == {"node_forged": 3, "node_twice": 5}
-    assert stage.audited() == ["forged", "forged"]
+    assert await say(forged=1, twice=5, copied=1) == {"node_forged": 3, "node_twice": 5, "node_copied": 1}
+    assert stage.audited() == ["forged", "forged", "copied"]
