@@ -1,8 +1,11 @@
 """The pages beside the chat: who sees which, what the list shows, and where those are sent who may not."""
 
+import re
+
 import pytest
 
 from app.services.rights import RIGHTS, Rank, Right, may
+from app.web.pages import templates
 from app.web.panels import PANELS, Panel
 from tests.support.people import member
 from tests.support.website import Site
@@ -34,3 +37,9 @@ async def test_the_unknown_are_sent_to_the_form_and_back(site: Site, servers: ob
         answer = await browser.get(panel.path + "?hours=6", headers=HTML)
     where = panel.path.replace("/", "%2F") + "%3Fhours%3D6"
     assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={where}")
+
+
+def test_no_form_hides_the_place_where_its_error_is_said() -> None:
+    places = {name: re.findall(r'<p class="error"[^>]*>', templates.env.loader.get_source(templates.env, name)[0]) for name in templates.env.list_templates()}  # type: ignore[union-attr]
+    assert {"tokens.html", "people.html", "login.html"} <= {name for name, found in places.items() if found}
+    assert [name for name, found in places.items() if any(" hidden" in place for place in found)] == []
