@@ -36,7 +36,7 @@ app.add_typer(node.app, name="node")
 @app.command(rich_help_panel=PROCESS)
 def web(home: Home = None) -> None:
     """Serve the pages, the API and the chat socket."""
-    lasting.spare()
+    lasting.spare("opentelemetry")
     from app.web import server
 
     server.run()
@@ -85,7 +85,7 @@ def server_bot(home: Home = None) -> None:
 @app.command(rich_help_panel=PROCESS)
 def flower(home: Home = None) -> None:
     """Show the tasks in the browser, behind a password."""
-    lasting.spare()
+    lasting.spare("tornado")
     from workers import monitor
 
     monitor.run()
@@ -128,6 +128,7 @@ def sandbox(
     config: Annotated[Path | None, typer.Option(help="Bots, tokens and people, as docs/sandbox.md has it.")] = None,
 ) -> None:
     """Be a local Discord, for development and tests."""
+    lasting.spare()
     from bots.sandbox import server
 
     server.run(host, port, state, limits, config)

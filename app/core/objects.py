@@ -36,26 +36,10 @@ def configured() -> bool:
 @cache
 def client() -> Any:
     """Return this process's client; connects at the first use."""
-    # Loaded here: 25 MB that a process which never comes near the store need not carry.
-    import boto3
-    from botocore.config import Config
+    # Loaded here: 16 MB that a process which never comes near the store need not carry.
+    from app.core import s3_client
 
-    return boto3.client(
-        "s3",
-        endpoint_url=settings().s3_endpoint,
-        aws_access_key_id=settings().s3_access_key,
-        aws_secret_access_key=settings().s3_secret_key.get_secret_value(),
-        region_name=settings().s3_region,
-        config=Config(
-            connect_timeout=3,
-            read_timeout=30,
-            retries={"mode": "standard", "max_attempts": 3},
-            s3={"addressing_style": "path"},
-            # Stores other than Amazon's do not all know the newer checksums; ours stand in names and manifests.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
+    return s3_client.made(settings())
 
 
 @contextmanager
