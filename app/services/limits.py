@@ -22,7 +22,7 @@ from app.core.db import transaction
 from app.core.models import ApiToken, Limit, Turn, User, now
 from app.services import audit
 from app.services.network import place as place_of
-from app.services.person import Person
+from app.services.person import NOBODY_YET, Person
 from app.services.rights import Rank
 from app.wire import names
 from app.wire.errors import BadInput, Busy, NotFound, TooOften
@@ -263,9 +263,9 @@ def left(user_id: str, role: str | None = None) -> list[Left]:
     """Return what somebody has left of each limit, in their own role or the one that they came with."""
     with transaction() as tx:
         user = tx.get(User, UUID(user_id))
-        if user is None:
+        if user is None and user_id != NOBODY_YET:
             raise NotFound("There is no such account.")
-        scopes = (f"user:{user_id}", f"role:{role or user.role}")
+        scopes = (f"user:{user_id}", f"role:{role or (user.role if user else Rank.GUEST)}")
     prompts, tokens, turns, sockets = (of(kind, *scopes) for kind in SHOWN)
     found = [Left(Kind.PROMPTS, None, None, None)]
     if prompts is not None:

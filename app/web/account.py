@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from app.core.config import settings
 from app.services import accounts, erasure, identities, limits, logins, providers
-from app.services.person import Person
+from app.services.person import NOBODY_YET, Person
 from app.services.rights import Right
 from app.web import panels
 from app.web.deps import needs
@@ -28,5 +28,6 @@ async def account_page(request: Request, who: Annotated[Person, needs(Right.OWN_
         "more": {"linked": {one.provider: one.name for one in linked}, "offered": providers.offered()},
         "limits": await asyncio.to_thread(limits.left, who.id),
         "backup_days": erasure.remembered_days(),
+        "kept": who.id != NOBODY_YET,
     }
     return panels.show(request, who, "account.html", **context)

@@ -241,6 +241,9 @@ async def test_guests_are_let_in_at_the_machine_only(
         assert (await browser.get("/")).status_code == 200
         assert (await browser.get("/api/me")).json()["guest"]
         assert (await browser.get("/api/sessions")).json() == {"sessions": [], "next": None}
+        for page in ("/account", "/archive", "/nodes"):
+            assert (await browser.get(page)).status_code == 200, page
+        assert "Delete everything" not in (await browser.get("/account")).text
         assert guests() == 0, "a look is nothing to keep"
         session = (await browser.post("/api/sessions")).json()["id"]
         me = (await browser.get("/api/me")).json()
@@ -248,6 +251,7 @@ async def test_guests_are_let_in_at_the_machine_only(
         assert (await browser.post("/api/sessions")).status_code == 201
         assert (await browser.get("/api/me")).json()["id"] == me["id"]
         assert guests() == 1
+        assert "Delete everything" in (await browser.get("/account")).text
     async with site.browser() as browser:
         await refused(await browser.get(f"/api/sessions/{session}"), 404, "not_found")
         await refused(await browser.patch(f"/api/sessions/{session}", json={"title": "x"}), 401, "not_signed_in")
