@@ -145,7 +145,7 @@ def _count(tx: Any) -> int:
 def remind() -> None:
     """Hand the keys to every node that is here and does not hold exactly those that hold now."""
     with transaction() as tx:
-        known = list(tx.execute(select(Node.name, Node.discord_id)))
+        known = list(tx.execute(select(Node.name, Node.discord_id).where(Node.removed_at.is_(None))))
     for name, bot in known:
         has = keys.held(name)
         if not has or has == NodeKeys.of(keys.master(), name).marks:
@@ -159,7 +159,7 @@ def remind() -> None:
 def _lagging(tx: Any) -> dict[str, bool]:
     """Return the nodes that do not hold the newest key, and whether each is here."""
     found = {}
-    for name in tx.scalars(select(Node.name).order_by(Node.name)):
+    for name in tx.scalars(select(Node.name).where(Node.removed_at.is_(None)).order_by(Node.name)):
         has = keys.held(name)
         if not set(NodeKeys.of(keys.master(), name).marks) <= set(has):
             found[name] = bool(has)

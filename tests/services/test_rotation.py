@@ -11,7 +11,7 @@ from app.core import keyfile, keys, objects, redis
 from app.core.db import transaction
 from app.core.models import AuditRecord, Base, KeyRotation, Message, Session, Turn
 from app.local import scratch
-from app.services import backups, proof, reseal, reseal_objects, rotation, sessions, transcripts, turns
+from app.services import backups, joining, proof, reseal, reseal_objects, rotation, sessions, transcripts, turns
 from app.wire import chunks, names
 from app.wire.envelope import NodeKeys, Ring
 from app.wire.errors import EnvelopeForged, NotAllowed
@@ -280,6 +280,25 @@ def test_a_walk_goes_on_from_any_place_and_begins_anew_where_another_did(ada: Me
     assert walk.after("") == "backups/20261123T000000Z"
     assert reseal_objects.Walk().after(stored[1]) == stored[2]
     assert reseal_objects.Walk().after(stored[3]) is None
+
+
+def test_after_a_theft_nothing_is_handed_over_and_nobody_on_redis_stops_it(ada: Member) -> None:
+    nodes.ready()
+    answered(ada)
+    old = keys.master()
+    forged = NodeKeys.of(old, "home").marks
+    joining.remove("home", "test", Door.CLI)
+    with redis.client().pubsub() as control:
+        control.psubscribe(names.node_control("*"))
+        rotation.begin("test", Door.CLI)
+        for _ in range(20):
+            hold(forged)  # As whoever has Redis and the stolen key would, again and again.
+            if rotation.advance().phase == "done":
+                break
+            rotation.work()
+        said = [message["data"] for _ in range(5) if (message := control.get_message(timeout=0.1)) and message["type"] == "pmessage"]
+    assert not set(keys.master().keys) & set(old.keys), "it ended"
+    assert not [one for one in said if b"keys" in one]
 
 
 def chunk_of(key: str, ring: Ring) -> bytes:
