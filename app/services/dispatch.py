@@ -31,7 +31,16 @@ BUNCH: Final = 32
 # The rows are written before the tasks go out: an attempt that PostgreSQL does not know could be given out twice under
 # the same number. Which nodes there are is PostgreSQL's to say too: with a removed one's keys, whoever can write to Redis
 # would have prompts sealed for it. In the same round trip: the conversation up to each prompt, from its root.
-_LEASE: Final = text("""
+_LINE: Final = """
+line as (
+  select turn.id as turn, m.parent_id, m.role, m.body, 0 as depth from turn join messages m on m.id = turn.prompt_id
+  union all
+  select line.turn, m.parent_id, m.role, m.body, line.depth + 1 from line join messages m on m.id = line.parent_id
+)
+select turn.id, turn.session_id, turn.sampling, turn.form, line.role, line.body
+from turn join line on line.turn = turn.id order by turn.id, line.depth desc
+"""
+_LEASE: Final = text(f"""
 with recursive lease as (
   select * from unnest(cast(:turn as uuid[]), cast(:attempt as int[]), cast(:node as text[]), cast(:lane as text[]))
     as given(turn, attempt, node, lane)
@@ -43,14 +52,13 @@ with recursive lease as (
 ), turn as (
   update turns t set attempt = f.attempt, state = 'running', node = f.node, lane = f.lane, leased_at = :now
   from free f where t.id = f.id returning t.id, t.prompt_id, t.session_id, t.sampling, t.form
-), line as (
-  select turn.id as turn, m.parent_id, m.role, m.body, 0 as depth from turn join messages m on m.id = turn.prompt_id
-  union all
-  select line.turn, m.parent_id, m.role, m.body, line.depth + 1 from line join messages m on m.id = line.parent_id
-)
-select turn.id, turn.session_id, turn.sampling, turn.form, line.role, line.body
-from turn join line on line.turn = turn.id order by turn.id, line.depth desc
-""")
+), {_LINE}""")  # noqa: S608 - both parts are ours.
+_RUNNING: Final = text(f"""
+with recursive turn as (
+  select id, prompt_id, session_id, sampling, form from turns t
+  where id = :turn and attempt = :attempt and node = :node and state = 'running'
+    and exists (select from nodes where name = t.node and removed_at is null)
+), {_LINE}""")  # noqa: S608 - both parts are ours.
 
 
 def dispatch(leases: Sequence[Lease] = ()) -> int:
@@ -90,12 +98,28 @@ def _send(leases: Sequence[Lease]) -> int:
             log.warning("dispatch.failed", turn=lease.turn, attempt=lease.attempt, error=str(error))
             continue
         if lease.lane == Lane.DISCORD:
-            turn = (lease.turn, lease.attempt, lease.node, lease.session)
-            enqueue(names.POST_PROMPT, *turn, envelope, argsrepr=repr((*turn, "<sealed>")))
+            _post(lease, envelope)
         else:
             enqueue_job(lease.node, lease.turn, lease.attempt, envelope)
         sent += 1
     return sent
+
+
+def post_again(lease: Lease) -> bool:
+    """Have the prompt of a running attempt of the discord lane posted, where the task that was to do so may be lost.
+
+    The same attempt: a prompt that stands in Discord already is not posted again, or refused by its node. False where the
+    attempt is over.
+    """
+    rows = list(single(_RUNNING, {"turn": lease.turn, "attempt": lease.attempt, "node": lease.node}))
+    if rows:
+        _post(lease, _job(lease, rows).seal(keys.node(lease.node)))
+    return bool(rows)
+
+
+def _post(lease: Lease, envelope: str) -> None:
+    turn = (lease.turn, lease.attempt, lease.node, lease.session)
+    enqueue(names.POST_PROMPT, *turn, envelope, argsrepr=repr((*turn, "<sealed>")))
 
 
 def _job(lease: Lease, rows: list[Any]) -> Job:

@@ -12,6 +12,7 @@ from app.core import redis
 from app.core.db import transaction
 from app.core.models import Session, Turn, User
 from app.services import dispatch, nodes, outcomes, queue, shares, turns
+from app.services.queue import Lease
 from app.wire import names
 from app.wire.errors import EnvelopeError
 from app.wire.states import Lane, TurnState
@@ -33,6 +34,8 @@ class _Known:
     silent_seconds: float
     closed: bool
     waits: bool
+    posted: bool
+    """Whether the prompt of the newest attempt is known to stand in Discord, or was sent there once more."""
 
 
 def sweep() -> int:
@@ -43,11 +46,9 @@ def sweep() -> int:
         unfinished = _unfinished(tx)
         # Before the nodes are known again: a Redis that was emptied would take them for free and give them more turns
         # than they have slots.
-        for turn in unfinished:
-            if turn.state == RUNNING:
-                restore(turn)
+        forgotten = {turn.id for turn in unfinished if turn.state == RUNNING and restore(turn)}
         nodes.remember(tx)
-        mended = sum(_mended(tx, turn) for turn in unfinished)
+        mended = sum(_mended(tx, turn, turn.id in forgotten) for turn in unfinished)
     _release_orphans()
     queue.free_lost_slots()
     dispatch.dispatch()
@@ -75,16 +76,16 @@ def _unfinished(tx: Transaction) -> list[Turn]:
     return list(tx.scalars(query.order_by(Turn.created_at)))
 
 
-def _mended(tx: Transaction, turn: Turn) -> bool:
+def _mended(tx: Transaction, turn: Turn, forgotten: bool) -> bool:
     try:
-        return _mend(tx, turn)
+        return _mend(tx, turn, forgotten)
     except EnvelopeError as error:
         # Sealed with a key that is gone. It may not keep the sweeper from all the others, time after time.
         log.error("sweep.failed", turn=str(turn.id), error=str(error))
         return False
 
 
-def _mend(tx: Transaction, turn: Turn) -> bool:
+def _mend(tx: Transaction, turn: Turn, forgotten: bool) -> bool:
     identity = str(turn.id)
     known = _known(identity, turn.node)
     if known is None:
@@ -93,8 +94,13 @@ def _mend(tx: Transaction, turn: Turn) -> bool:
         return turn.state == TurnState.QUEUED.value and _queue(tx, turn, turn.attempt)
     if turn.stopped and turn.state == RUNNING:
         turns.press_stop(turn)  # Pressed while Redis was away, or forgotten by it.
-    if known.waits or known.silent_seconds < _patience(turn):
+    if known.waits:
         return False
+    if known.silent_seconds < _patience(turn):
+        # A lease of the discord lane is long, for a node that reads a prompt is silent there. But what was to post it may
+        # be lost: with a Redis that was emptied, or as the broker loses tasks.
+        lost = forgotten or (known.silent_seconds >= names.LEASE_SECONDS and not known.posted)
+        return lost and (turn.state, turn.lane) == (RUNNING, Lane.DISCORD.value) and _post_again(turn)
     if turn.state == TurnState.QUEUED.value:
         return _queue(tx, turn, max(turn.attempt, known.fence))
     return _lost(turn)
@@ -115,6 +121,16 @@ def _queue(tx: Transaction, turn: Turn, attempt: int) -> bool:
     )
 
 
+def _post_again(turn: Turn) -> bool:
+    identity, at_ms = str(turn.id), int(turn.leased_at.timestamp() * 1000) if turn.leased_at else 0
+    log.info("prompt.again", turn=identity, attempt=turn.attempt, node=turn.node)
+    again = Lease(identity, turn.attempt, str(turn.session_id), turn.node or "", Lane.DISCORD.value, at_ms)
+    if not dispatch.post_again(again):
+        return False
+    redis.client().hset(names.turn_meta(identity), "again", turn.attempt)
+    return True
+
+
 def _lost(turn: Turn) -> bool:
     identity, session = str(turn.id), str(turn.session_id)
     log.info("turn.lost", turn=identity, attempt=turn.attempt, node=turn.node)
@@ -132,15 +148,15 @@ def _patience(turn: Turn) -> int:
 def _known(turn: str, node: str | None) -> _Known | None:
     client = redis.client()
     with client.pipeline(transaction=False) as pipe:
-        pipe.hmget(names.turn_meta(turn), "fence", "seen", "closed", "next", "node")
+        pipe.hmget(names.turn_meta(turn), "fence", "seen", "closed", "next", "node", "posted", "again")
         pipe.sismember(names.WAITING, turn)
         pipe.time()
-        (fence, seen, closed, waiting_for, leased), waits, (seconds, micros) = pipe.execute()
+        (fence, seen, closed, waiting_for, leased, *posted), waits, (seconds, micros) = pipe.execute()
     if fence is None and not (waits and waiting_for):
         return None
     heard = max(int(seen or 0), _alive(turn, int(fence or 0), leased.decode() if leased else node))
     silent = seconds + micros / 1e6 - heard / 1000
-    return _Known(int(fence or 0), silent, bool(closed), bool(waits))
+    return _Known(int(fence or 0), silent, bool(closed), bool(waits), fence in posted)
 
 
 def _alive(turn: str, attempt: int, node: str | None) -> int:

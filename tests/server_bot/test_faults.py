@@ -10,7 +10,7 @@ import discord
 import pytest
 
 from app.core import redis
-from app.services import channels, sessions, turns
+from app.services import channels, sessions, sweep, turns
 from app.wire import names
 from app.wire.frames import Frame, FrameKind
 from app.wire.states import Door, TurnState
@@ -80,6 +80,31 @@ async def test_a_task_delivered_twice_posts_once(ada: Member, lonely: Stage) -> 
         await ends_well(lonely, reply)
         await errands.post_prompt(bot, *task[1])
         assert len(prompts(lonely, reply)) == 1
+
+
+async def test_a_prompt_that_an_emptied_redis_lost_is_posted_by_the_next_sweep(ada: Member, lonely: Stage) -> None:
+    async with lonely.server_bot():
+        await lonely.ready()
+    turn = (await asyncio.to_thread(ada.ask, ada.session())).turn
+    redis.client().flushall()
+    async with lonely.server_bot():
+        assert await asyncio.to_thread(sweep.sweep) == 1
+        reply = await lonely.node.prompt()
+        assert (reply.turn, reply.attempt) == (turn, 1)
+        await reply.started()
+        await reply.say("a")
+        await lonely.handled(reply.channel, lonely.messages(reply.channel, lonely.node.user.id)[-1])
+        # Where it was posted before, and the node writes, that changes nothing.
+        redis.client().flushall()
+        assert await asyncio.to_thread(sweep.sweep) == 1
+        await reply.say("b")
+        _, resend = await lonely.node.hear(FrameKind.RESEND)
+        await reply.again(resend.at)
+        row = await lonely.turn(turn, lambda row: row.state == TurnState.DONE)
+        await until_async(lambda: asyncio.to_thread(lambda: redis.client().llen(names.RELAY) == 0))
+    assert row.attempt == 1
+    assert await asyncio.to_thread(turns.reply, turn) == "ab"
+    assert len(prompts(lonely, reply)) == 1
 
 
 @pytest.mark.parametrize("resumable", [True, False])

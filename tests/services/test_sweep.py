@@ -5,14 +5,15 @@ from uuid import UUID
 
 import pytest
 
-from app.core import redis
+from app.core import keys, redis
 from app.core.db import transaction
 from app.core.models import Turn
-from app.services import outcomes, queue, sessions, sweep, turns
+from app.services import dispatch, outcomes, queue, sessions, sweep, turns
 from app.wire import names
 from app.wire.errors import EnvelopeForged
+from app.wire.jobs import Job
 from app.wire.states import TurnState
-from tests.support import nodes
+from tests.support import nodes, tasks
 from tests.support.people import Member
 
 
@@ -105,6 +106,45 @@ def test_a_running_turn_that_redis_lost_waits_for_its_node_then_goes_on(ada: Mem
     sweep.sweep()
     [job] = nodes.jobs()
     assert (job.turn, job.attempt) == (turn, 2)
+
+
+def sent() -> list[tuple[str, int]]:
+    """Take the prompts that wait to be posted in Discord: turn and attempt of each."""
+    found = []
+    while task := tasks.take(redis.client(), names.RELAY):
+        if task[0] == names.POST_PROMPT:
+            turn, attempt, node, session, envelope = task[1]
+            job = Job.open(envelope, keys.node(node), turn, attempt)
+            assert (job.session, job.messages[-1]["content"]) == (session, "Why?")
+            found.append((turn, attempt))
+    return found
+
+
+def test_a_prompt_for_discord_that_redis_lost_is_posted_by_the_next_sweep(ada: Member) -> None:
+    nodes.ready(lane="discord")
+    turn = ada.ask(ada.session(), "Why?").turn
+    redis.client().flushall()
+    assert sweep.sweep() == 1
+    assert sent() == [(turn, 1)], "the same attempt: a node that has it refuses it"
+    silence(turn)
+    assert sweep.sweep() == 0, "once is enough"
+    assert sent() == []
+
+
+def test_a_prompt_for_discord_whose_task_was_lost_is_posted_once_more(ada: Member) -> None:
+    nodes.ready(slots=3, lane="discord")
+    lost, posted, gone = (ada.ask(ada.session(), "Why?").turn for _ in range(3))
+    assert sent() == [(turn, 1) for turn in (lost, posted, gone)]
+    assert sweep.sweep() == 0, "what was to post it has its time"
+    redis.client().hset(names.turn_meta(posted), "posted", 1)
+    for turn in (lost, posted, gone):
+        silence(turn)
+    with transaction() as tx:
+        tx.get_one(Turn, UUID(gone)).state = TurnState.FAILED.value
+    assert sweep.sweep() == 1
+    assert sent() == [(lost, 1)]
+    assert not dispatch.post_again(queue.Lease(gone, 1, "", "home", "discord"))
+    assert not dispatch.post_again(queue.Lease(lost, 1, "", "den", "discord"))
 
 
 def test_a_node_gets_the_lease_of_its_own_attempt_back_and_no_other(ada: Member) -> None:
