@@ -2,7 +2,7 @@
 
 import json
 
-from app.services import accounts
+from app.services import accounts, tokens
 from app.wire.states import Door
 from tests.support.people import Member
 from tests.support.website import Site
@@ -12,13 +12,15 @@ HTML = {"accept": "text/html"}
 
 async def test_shows_filters_and_exports(site: Site, ada: Member) -> None:
     accounts.set_role("ada", "admin", "cli", Door.CLI)
+    tokens.new("ada", "a program", ["chat", "read"], None, "cli", Door.CLI)
     async with site.browser(ada) as browser:
         page = await browser.get("/admin/audit", headers=HTML)
         assert page.status_code == 200
         assert "user.role" in page.text
-        assert "role=admin" in page.text
+        assert "role: admin" in page.text
         filtered = await browser.get("/admin/audit?action=token.new", headers=HTML)
-        assert "role=admin" not in filtered.text
+        assert "role: admin" not in filtered.text
+        assert "scopes: chat read" in filtered.text
         assert "No record fits." in (await browser.get("/admin/audit?actor=nobody", headers=HTML)).text
         file = await browser.get("/admin/audit.jsonl?action=user")
         assert file.headers["content-disposition"].startswith("attachment")
