@@ -143,6 +143,20 @@ def finish(handed: Sequence[Handed]) -> None:
         for one in handed:
             words = (one.turn, one.attempt, one.node)
             enqueue(names.FINISH, *words, one.envelope, argsrepr=repr((*words, "<sealed>")))
+    except Exception:
+        if len(handed) == 1:
+            raise
+        # One that nobody foresaw may not take along those that came with it.
+        log.exception("finish.apart", turns=[one.turn for one in handed])
+        for one in handed:
+            _finish_alone(one)
+
+
+def _finish_alone(one: Handed) -> None:
+    try:
+        finish([one])
+    except Exception:
+        log.exception("finish.failed", turn=one.turn, attempt=one.attempt, node=one.node)
 
 
 class InboxStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types.

@@ -8,7 +8,7 @@ from typing import Any
 from app.services import intake, limits, turns, underway
 from app.services.person import Person
 from app.services.turns import Accepted
-from app.wire.errors import MeatLizardError
+from app.wire.errors import Busy, MeatLizardError
 from app.wire.states import Door
 
 
@@ -50,7 +50,7 @@ def submit(
 
 def submit_all(many: Sequence[Asking]) -> list[Accepted | MeatLizardError]:
     """Do so with prompts that came together; what is wrong with one is its own answer, and changes nothing for the others."""
-    refused: dict[int, MeatLizardError] = {}
+    refused: dict[int, Accepted | MeatLizardError] = {}
     asked: dict[int, turns.Prompted] = {}
     for at, one in enumerate(many):
         try:
@@ -59,7 +59,7 @@ def submit_all(many: Sequence[Asking]) -> list[Accepted | MeatLizardError]:
             limits.admit(who, one.address)
             underway.begin(who, one.address, one.session, client_id)
         except MeatLizardError as error:
-            refused[at] = error
+            refused[at] = _known(one.who, one.session, one.client_id, error) or error
         else:
             asked[at] = turns.Prompted(
                 who.id, one.session, client_id, words, one.parent, one.door, one.sampling, one.model, not who.unlimited
@@ -77,9 +77,24 @@ def submit_all(many: Sequence[Asking]) -> list[Accepted | MeatLizardError]:
 def retry(who: Person, session: str, client_id: str, turn: str, door: Door, address: str = "") -> Accepted:
     """Answer the prompt of an earlier turn once more; that counts as a prompt."""
     client_id = str(intake.client_id(client_id))
-    limits.admit(who, address)
+    try:
+        limits.admit(who, address)
+    except MeatLizardError as error:
+        if kept := _known(who, session, client_id, error):
+            return kept
+        raise
     with _counted(who, address, session, client_id):
         return turns.retry(who.id, session, client_id, turn, door, limited=not who.unlimited)
+
+
+def _known(who: Person, session: str, client_id: str, error: MeatLizardError) -> Accepted | None:
+    """Return the turn of a prompt that was kept when it came first: the answer was lost, and nothing is asked of a limit."""
+    if not isinstance(error, Busy):
+        return None
+    try:
+        return turns.known(who.id, session, client_id)
+    except MeatLizardError:
+        return None
 
 
 @contextmanager

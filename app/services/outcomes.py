@@ -158,11 +158,11 @@ def _tell(told: Sequence[_Told]) -> None:
         log.info(
             "turn.ended", turn=str(row.id), session=str(row.session_id), attempt=row.attempt, node=row.node, lane=row.lane, state=row.state
         )
+        tokens = one.outcome.prompt_tokens + one.outcome.completion_tokens
+        underway.end(str(row.session_id), str(row.client_id), tokens)  # Once, by itself, whichever try comes to it.
         if not one.counted:
             continue
-        tokens = one.outcome.prompt_tokens + one.outcome.completion_tokens
         used[str(row.user_id)] += tokens
-        underway.end(str(row.session_id), str(row.client_id), tokens)
         if row.state == TurnState.DONE and row.node and row.leased_at:
             # As long as nobody else could have the slot: what ending takes is waited for as well.
             took[row.node].append((now() - row.leased_at).total_seconds() * 1000)

@@ -103,9 +103,22 @@ def release_all(held: Sequence[tuple[str, int, str | None]]) -> None:
 
 
 def forget(turn: str, attempt: int) -> None:
-    """Leave nothing of a turn that is gone."""
+    """Leave nothing of a turn that is gone but the word that it is."""
     release(turn, attempt)
     redis.client().delete(names.turn_meta(turn), names.turn_stream(turn))
+    dismiss(turn, attempt)
+
+
+def dismiss(turn: str, attempt: int) -> None:
+    """Let a node that still writes a turn which is over hear so, where Redis knows nothing of it any more.
+
+    A turn that is unknown is one that Redis has lost: its node would lay it there again, and ask for it, without end.
+    """
+    key = names.turn_meta(turn)
+    with redis.client().pipeline(transaction=False) as pipe:
+        pipe.hsetnx(key, "fence", attempt)  # It names no node: whoever comes is stale.
+        pipe.expire(key, names.CLOSED_TTL_SECONDS)
+        pipe.execute()
 
 
 def restore(turn: str, attempt: int, node: str, lane: str, user: str, session: str) -> bool:

@@ -64,11 +64,14 @@ def restore(turn: Turn) -> bool:
 
 
 def restore_one(identity: str, attempt: int, node: str) -> bool:
-    """Do so for one turn, asked for by the node that runs this very attempt."""
+    """Do so for one turn, asked for by the node that runs this very attempt; whoever writes one that is over hears that."""
     with transaction() as tx:
         turn = tx.get(Turn, UUID(identity))
-        asked = turn is not None and (turn.state, turn.attempt, turn.node) == (RUNNING, attempt, node)
-        return asked and turn is not None and restore(turn)
+        if turn is None or TurnState(turn.state).final:
+            queue.dismiss(identity, attempt)
+            return False
+        asked = (turn.state, turn.attempt, turn.node) == (RUNNING, attempt, node)
+        return asked and restore(turn)
 
 
 def _unfinished(tx: Transaction) -> list[Turn]:
@@ -87,6 +90,11 @@ def _mended(tx: Transaction, turn: Turn, forgotten: bool) -> bool:
 
 def _mend(tx: Transaction, turn: Turn, forgotten: bool) -> bool:
     identity = str(turn.id)
+    if turn.stopped and turn.state == TurnState.QUEUED.value:
+        # Redis was away when it was to be ended.
+        queue.remove(identity, str(turn.user_id))
+        turns.give_up(identity, turn.attempt, str(turn.session_id), TurnState.CANCELLED, None)
+        return True
     known = _known(identity, turn.node)
     if known is None:
         # Redis has lost it, or never had it: it is queued at once. One that runs was given its lease again above, and

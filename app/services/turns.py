@@ -153,10 +153,8 @@ def _not_kept(kept: intake.Kept, user: str, session: str, client_id: str) -> Acc
     if not kept.known and not kept.placed:
         # Usually a reply stands above; a prompt where that was stopped or failed before its first word.
         raise BadInput("This branch of the conversation is not here any more. Reload the page.")
-    with transaction() as tx:
-        known = _known(tx, sessions.owned(tx, session, user), client_id)
-    if known is not None:
-        return known
+    if first := known(user, session, client_id):
+        return first
     raise _too_many(kept.queued)
 
 
@@ -169,14 +167,16 @@ def retry(user: str, session: str, client_id: str, turn: str, door: Door, *, lim
     try:
         return _retry(user, session, client_id, turn, door, limited)
     except _Taken:
-        return _first(user, session, client_id)
+        if first := known(user, session, client_id):
+            return first
+        raise Busy("This prompt is being taken in already. Reload the page to see it.") from None
 
 
 def _retry(user: str, session: str, client_id: str, turn: str, door: Door, limited: bool) -> Accepted:
     with transaction() as tx:
         owner = sessions.owned(tx, session, user)
-        if known := _known(tx, owner, client_id):
-            return known
+        if first := _known(tx, owner, client_id):
+            return first
         old = tx.get(Turn, sessions.parse_id(turn))
         if old is None or old.session_id != owner.id:
             raise NotFound("This turn is not here any more. Reload the page.")
@@ -191,8 +191,7 @@ def _retry(user: str, session: str, client_id: str, turn: str, door: Door, limit
 
 def _turn(tx: Transaction, session: Session, client_id: str, old: Turn, door: Door, most: int) -> UUID:
     query = select(func.count()).where(Turn.user_id == session.user_id, Turn.state == TurnState.QUEUED.value)
-    waiting = tx.scalar(query) or 0
-    if waiting >= most:
+    if (waiting := tx.scalar(query) or 0) >= most:
         raise _too_many(waiting)
     session.updated_at = now()
     values = {
@@ -215,12 +214,10 @@ class _Taken(Exception):
     """The same prompt came in on two sockets at once, and the other one was first: this one is undone."""
 
 
-def _first(user: str, session: str, client_id: str) -> Accepted:
+def known(user: str, session: str, client_id: str) -> Accepted | None:
+    """Return the turn that a person's prompt was kept as, by the id its sender gave it; None where there is none."""
     with transaction() as tx:
-        known = _known(tx, sessions.owned(tx, session, user), client_id)
-    if known is None:
-        raise Busy("This prompt is being taken in already. Reload the page to see it.")
-    return known
+        return _known(tx, sessions.owned(tx, session, user), client_id)
 
 
 def _known(tx: Transaction, session: Session, client_id: str) -> Accepted | None:
@@ -274,14 +271,16 @@ def stop(turn: str, user: str) -> None:
             return
         row.stopped = True
         turn, session, attempt = str(row.id), str(row.session_id), row.attempt
-        waits = row.state == TurnState.QUEUED.value
-        if waits:
+        if fresh := row.state == TurnState.QUEUED.value and not attempt:
             row.state, row.finished_at = TurnState.CANCELLED.value, now()
     underway.leave(session, str(row.client_id))
     try:
-        if waits:
+        if fresh:
             queue.remove(turn, user)
             events.close(session, turn, attempt, EventKind.CANCELLED, message=None)
+        elif row.state == TurnState.QUEUED.value:
+            queue.remove(turn, user)  # Between two attempts: what people have seen of the last one, they keep.
+            give_up(turn, attempt, session, TurnState.CANCELLED, None)
         else:
             press_stop(row)
     except redis.ERRORS as error:
@@ -391,13 +390,11 @@ def session_of(turn: str, user: str) -> str:
 
 def owned(turn: str, user: str, session: str) -> None:
     """Raise NotFound unless the turn is this person's own, in this session."""
-    with transaction() as tx:
-        row = tx.get(Turn, sessions.parse_id(turn))
-        if row is None or str(row.user_id) != user or str(row.session_id) != session:
-            raise NotFound("This turn is not here: it was deleted, or it is not yours.")
+    if session_of(turn, user) != session:
+        raise NotFound("This turn is not here: it was deleted, or it is not yours.")
 
 
 def give_up(turn: str, attempt: int, session: str, state: TurnState, why: str | None) -> None:
     """End a turn that no node will end any more, with the text that people have already seen."""
-    outcome = Outcome.of(turn, attempt, state, replay.text(turn, session), reason=why)
-    outcomes.end_all([Ended(turn, session, attempt, outcome)])
+    text = replay.text(turn, session)
+    outcomes.end_all([Ended(turn, session, attempt, Outcome.of(turn, attempt, state, text, reason=why))])

@@ -8,6 +8,7 @@ from uuid import UUID
 import orjson
 
 from app.wire.errors import EnvelopeForged
+from app.wire.names import NODE_NAME
 
 LARGEST_BYTES: Final = 4 << 20
 """A reply of 32,768 tokens, sealed, is a tenth of it."""
@@ -50,7 +51,7 @@ class Handed:
             handed = cls(Asked(body.pop("asked")), **body)
             words = (handed.node, handed.turn, handed.envelope)
             sound = all(isinstance(word, str) for word in words) and type(handed.attempt) is int
-            if not sound or not 0 <= handed.attempt <= LARGEST_ATTEMPT:
+            if not sound or not 0 <= handed.attempt <= LARGEST_ATTEMPT or not NODE_NAME.fullmatch(handed.node):
                 raise EnvelopeForged
             if handed.asked is not Asked.DISPATCH:
                 UUID(handed.turn)

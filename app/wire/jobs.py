@@ -110,7 +110,7 @@ class Outcome:
             reason=None if self.reason is None else str(self.reason),
             retriable=self.retriable is True,
             leaving=self.leaving is True,
-            model=None if self.model is None else str(self.model)[:128],
+            model=_word(self.model, 128),
             left_out=whole(self.left_out),
             prompt_tokens=whole(self.prompt_tokens),
             completion_tokens=whole(self.completion_tokens),
@@ -119,7 +119,7 @@ class Outcome:
             total_ms=figure(self.total_ms) or 0.0,
             tokens_per_second=figure(self.tokens_per_second),
             hops=hops.sound(self.hops, hops.FROM_NODE),
-            finish_reason=None if self.finish_reason is None else str(self.finish_reason)[:32],
+            finish_reason=_word(self.finish_reason, 32),
         )
 
     def seal(self, keys: NodeKeys, session: str) -> str:
@@ -138,6 +138,11 @@ class Outcome:
         if not same or hashlib.sha256(outcome.text.encode()).hexdigest() != outcome.sha256:
             raise EnvelopeForged
         return outcome
+
+
+def _word(value: Any, length: int) -> str | None:
+    """Return a word as PostgreSQL can keep it: so long at most, and without NUL, which its text does not have."""
+    return None if value is None else str(value).replace("\0", "")[:length]
 
 
 def whole(value: Any) -> int:

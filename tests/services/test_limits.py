@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from app.core import redis
-from app.services import asking, dispatch, limits, logins, sessions, throttle, tokens, turns
+from app.services import asking, dispatch, events, limits, logins, sessions, throttle, tokens, turns
 from app.services.limits import Kind
 from app.services.person import Person
 from app.wire.errors import BadInput, Busy, NotFound, TooOften
@@ -26,6 +26,10 @@ def who(member: Member) -> Person:
     return logins.person(member.login)
 
 
+def _away(*_: object) -> None:
+    raise redis.RedisError
+
+
 def left(member: Member, kind: Kind) -> limits.Left:
     return next(one for one in limits.left(member.id) if one.kind == kind)
 
@@ -40,6 +44,34 @@ def test_prompts_are_counted_and_the_end_is_told(ada: Member, bob: Member) -> No
     limits.admit(who(bob))
     assert (left(ada, Kind.PROMPTS).left, left(ada, Kind.PROMPTS).of) == (0, 3)
     assert left(bob, Kind.PROMPTS).left == 2
+
+
+def test_a_prompt_that_is_sent_again_at_the_limit_is_the_turn_it_was(ada: Member, bob: Member) -> None:
+    set_limit("member", Kind.PROMPTS, 1)
+    session, identity = ada.session(), str(uuid4())
+    kept = asking.submit(who(ada), session, identity, "Why?", None, Door.WEB)
+    assert asking.submit(who(ada), session, identity, "Why?", None, Door.WEB).turn == kept.turn
+    assert asking.retry(who(ada), session, identity, kept.turn, Door.WEB).turn == kept.turn
+    with pytest.raises(TooOften):
+        asking.submit(who(ada), session, str(uuid4()), "Why?", None, Door.WEB)
+    limits.admit(who(bob))
+    with pytest.raises(TooOften):
+        asking.submit(who(bob), session, identity, "Mine?", None, Door.WEB)
+
+
+def test_a_turn_whose_end_was_cut_off_is_counted_out_by_the_next_try(ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_limit("member", Kind.TURNS, 1)
+    nodes.ready()
+    session = ada.session()
+    asking.submit(who(ada), session, str(uuid4()), "Why?", None, Door.WEB)
+    [job] = nodes.jobs()
+    with monkeypatch.context() as patch:
+        patch.setattr(events, "close_all", _away)
+        with pytest.raises(redis.RedisError):
+            nodes.finish(job)
+    assert not nodes.finish(job)
+    assert left(ada, Kind.TURNS).left == 1
+    asking.submit(who(ada), session, str(uuid4()), "Why else?", None, Door.WEB)
 
 
 def test_the_count_is_exact_however_many_ask_at_once(ada: Member) -> None:
@@ -138,11 +170,7 @@ def test_a_page_of_a_process_that_was_killed_is_forgotten(ada: Member) -> None:
 def test_nobody_is_kept_out_where_redis_is_away(ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
     person = who(ada)
     set_limit("member", Kind.PROMPTS, 0)
-
-    def away(*_: object) -> None:
-        raise ConnectionError
-
-    monkeypatch.setattr(limits, "_limiter", away)
+    monkeypatch.setattr(limits, "_limiter", _away)
     limits.admit(person)
 
 

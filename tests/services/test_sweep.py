@@ -9,11 +9,13 @@ from app.core import keys, redis
 from app.core.db import transaction
 from app.core.models import Turn
 from app.services import dispatch, outcomes, queue, sessions, sweep, turns
+from app.stream.append import Entry
 from app.wire import names
 from app.wire.errors import EnvelopeForged
 from app.wire.jobs import Job
-from app.wire.states import TurnState
+from app.wire.states import TurnState, Verdict
 from tests.support import nodes, tasks
+from tests.support.nodes import PlayedNode
 from tests.support.people import Member
 
 
@@ -157,6 +159,34 @@ def test_a_node_gets_the_lease_of_its_own_attempt_back_and_no_other(ada: Member)
     assert sweep.restore_one(turn, 1, "home")
     assert not sweep.restore_one(turn, 1, "home"), "what is there stays as it is"
     assert redis.client().smembers(names.node_leases("home")) == {turn.encode()}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_a_node_that_slept_through_its_turns_end_hears_that_it_is_over(ada: Member, node: PlayedNode, gone: bool) -> None:
+    """Unknown, it laid its text in Redis again and asked for its lease four times a second, for a quarter of an hour."""
+    session = ada.session()
+    turn = ada.ask(session).turn
+    writing = await node.take()
+    await writing.begin()
+    await writing.say("Because")
+    turns.give_up(turn, 1, session, TurnState.CANCELLED, None)
+    if gone:
+        sessions.remove(session, ada.id)
+    redis.client().delete(names.turn_meta(turn), names.turn_stream(turn))  # Their time ran out.
+    assert await node.appender.append(Entry(turn, 1)) is Verdict.UNKNOWN
+    assert not sweep.restore_one(turn, 1, "home")
+    assert await node.appender.append(Entry(turn, 1)) is Verdict.STALE
+
+
+async def test_a_node_whose_session_was_deleted_lets_go_of_the_turn(ada: Member, node: PlayedNode) -> None:
+    session = ada.session()
+    turn = ada.ask(session).turn
+    writing = await node.take()
+    await writing.begin()
+    sessions.remove(session, ada.id)
+    assert not await writing.end()
+    assert await node.appender.append(Entry(turn, 1)) is Verdict.STALE
+    assert 0 < redis.client().ttl(names.turn_meta(turn)) <= names.CLOSED_TTL_SECONDS
 
 
 def test_a_sign_of_life_keeps_a_turn_with_its_node(ada: Member) -> None:

@@ -13,11 +13,13 @@ from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Metric, Session, Turn
-from app.services import dispatch, metrics, outcomes, queue, session_list, sessions, turns
+from app.services import dispatch, metrics, outcomes, queue, session_list, sessions, sweep, turns
+from app.stream.append import Entry
 from app.wire import names
 from app.wire.errors import BadInput, Busy, EnvelopeError, NotFound, PromptTooLong
-from app.wire.states import Door, TurnState
+from app.wire.states import Door, TurnState, Verdict
 from tests.support import nodes
+from tests.support.nodes import PlayedNode
 from tests.support.people import Member
 
 
@@ -415,3 +417,27 @@ def test_a_node_that_goes_down_is_given_nothing_more(ada: Member) -> None:
     dispatch.dispatch()
     (again,) = nodes.jobs()
     assert (again.turn, again.attempt) == (turn, 2)
+
+
+@pytest.mark.parametrize("away", [False, True])
+async def test_stopping_between_two_attempts_keeps_what_was_seen(
+    ada: Member, node: PlayedNode, monkeypatch: pytest.MonkeyPatch, away: bool
+) -> None:
+    turn = ada.ask(ada.session()).turn
+    writing = await node.take()
+    await writing.begin()
+    await writing.say("Because the")
+    nodes.ready(state="starting")
+    assert await writing.end(TurnState.FAILED, retriable=True, reason="It was killed.")
+    assert queue.waiting() == [turn]
+    with monkeypatch.context() as patch:
+        if away:
+            patch.setattr(queue, "remove", _away)
+        turns.stop(turn, ada.id)
+    if away:
+        assert row(turn).state == TurnState.QUEUED
+        sweep.sweep()
+    assert row(turn).state == TurnState.CANCELLED
+    assert turns.reply(turn) == "Because the"
+    assert queue.waiting() == []
+    assert await node.appender.append(Entry(turn, 1)) is Verdict.CLOSED, "its first node hears of it"

@@ -28,6 +28,7 @@ JUNK = [
     b'{"asked": "shutdown", "node": "home"}',
     orjson.dumps({"asked": "finish", "node": "home", "turn": "no id", "attempt": 1, "envelope": "x"}),
     orjson.dumps({"asked": "finish", "node": "home", "turn": TURN, "attempt": 1e9, "envelope": "x"}),
+    orjson.dumps({"asked": "finish", "node": "x" * 70_000, "turn": TURN, "attempt": 1, "envelope": "x"}),
     orjson.dumps({"asked": "finish", "node": ["home"], "turn": TURN, "attempt": 1, "envelope": "x"}),
     orjson.dumps({"asked": "finish", "node": "home", "turn": TURN, "attempt": 1, "envelope": "x", "callbacks": [TASK]}),
     orjson.dumps({"body": "W10=", "headers": TASK, "properties": {"delivery_tag": TURN}, "content-type": "application/json"}),
@@ -95,6 +96,27 @@ def test_an_outcome_that_postgresql_cannot_take_now_becomes_a_task_that_waits(
     sealed = nodes.outcome(job, "MARKER")
     inbox.act(Handed(Asked.FINISH, "home", turn, 1, sealed).pack())
     assert tasks.lying(redis.client(), names.TURNS) == [(names.FINISH, [turn, 1, "home", sealed])]
+
+
+@pytest.mark.parametrize("bad", ["a node's name without end", "a model with a NUL", "what nobody foresaw"])
+def test_one_that_is_bad_takes_no_other_along(ada: Member, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    nodes.ready()
+    first, second = ada.ask(ada.session()).turn, ada.ask(ada.session()).turn
+    jobs = {job.turn: job for job in nodes.jobs()}
+    finish_all = turns.finish_all
+
+    def unforeseen(handed: Any) -> Any:
+        if any(one.turn == first for one in handed):
+            raise RuntimeError
+        return finish_all(handed)
+
+    if bad == "what nobody foresaw":
+        monkeypatch.setattr(turns, "finish_all", unforeseen)
+    name, attempt = ("x" * 70_000, 2) if bad == "a node's name without end" else ("home", 1)
+    taken = Handed(Asked.FINISH, name, first, attempt, nodes.outcome(jobs[first], model="odd\0"))
+    inbox.act(taken.pack(), Handed(Asked.FINISH, "home", second, 1, nodes.outcome(jobs[second], "Because.")).pack())
+    assert turns.reply(second) == "Because."
+    assert (turns.ending(first) is not None) == (bad == "a model with a NUL")
 
 
 def test_a_node_that_came_up_is_given_what_waits(ada: Member) -> None:
