@@ -76,7 +76,8 @@ def claim(code: str, discord_id: int, name: str) -> Person:
 
     Raises BadInput for a code that is not good (any more), Busy after too many tries.
     """
-    if not (_limiter().hit(ALL_TRIES, "link") and _limiter().hit(TRIES, "link", str(discord_id))):
+    # One's own first: who has none left takes none of everybody's.
+    if not (_limiter().hit(TRIES, "link", str(discord_id)) and _limiter().hit(ALL_TRIES, "link")):
         raise Busy("Too many codes were tried. Wait ten minutes, then let the page show a new one.")
     with transaction() as tx:
         used = delete(LinkCode).where(LinkCode.code_hash == _hash(code), LinkCode.expires_at > now())

@@ -2,7 +2,10 @@
 
 import asyncio
 
-from app.services import session_list, turns
+import pytest
+from limits import RateLimitItemPerMinute
+
+from app.services import limits, session_list, turns
 from app.wire.states import TurnState, Verdict
 from bots.sandbox.faults import Kind
 from bots.server.commands.split import LIMIT
@@ -128,6 +131,17 @@ async def test_what_is_refused_is_told_to_nobody_else(hall: Hall) -> None:
     told = await hall.whispered("The prompt is empty")
     assert told
     assert hall.messages() == []
+
+
+async def test_conversations_are_not_begun_without_end(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SESSIONS", RateLimitItemPerMinute(1, 10))
+    await hall.run("ask", prompt="One")
+    await hall.run("ask", prompt="Two")
+    assert "Two" in await hall.whispered("Too many new sessions")
+    await hall.run("chat")
+    await hall.until(lambda: sum("Too many new sessions" in one for one in hall.whispers()) == 2)
+    person = await hall.person()
+    assert len((await asyncio.to_thread(session_list.page, person.id)).sessions) == 1
 
 
 async def test_a_command_that_is_told_twice_is_one_turn(hall: Hall, node: PlayedNode) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from uuid import UUID, uuid4
 
 import pytest
+from limits import RateLimitItemPerMinute
 
 from app.core.db import transaction
 from app.core.models import Identity, LinkCode
@@ -81,6 +82,14 @@ def test_what_an_account_of_discords_own_had_goes_along(servers: Servers, ada: M
         logins.person(login)
     with transaction() as tx:
         assert str(tx.get_one(Identity, ("oidc", "4711")).user_id) == ada.id
+
+
+def test_who_guesses_codes_locks_out_nobody_else(servers: Servers, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "ALL_TRIES", RateLimitItemPerMinute(7, 10))
+    for _ in range(12):
+        with pytest.raises((BadInput, Busy)):
+            links.claim("AAAAA-AAAAA", BOB + 1, "mallory")
+    assert links.claim(links.code(ada.id), BOB, "bob").id == ada.id
 
 
 def test_an_account_that_bears_somebodys_number_is_not_theirs(servers: Servers) -> None:

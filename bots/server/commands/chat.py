@@ -7,7 +7,7 @@ import discord
 from discord import app_commands
 
 from app.core.config import settings
-from app.services import chats, sessions
+from app.services import chats, limits, sessions
 from app.services.accounts import Person
 from app.wire.errors import BadInput
 from bots.server.commands.people import Interaction, People
@@ -34,6 +34,7 @@ def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
         channel = interaction.channel
         if not isinstance(channel, discord.TextChannel):
             raise BadInput(NO_THREADS)
+        await asyncio.to_thread(limits.begin_session, person)
         thread = await channel.create_thread(
             name=title or f"Chat with {interaction.user.display_name}"[:100],
             type=discord.ChannelType.private_thread,

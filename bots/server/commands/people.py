@@ -12,7 +12,7 @@ import structlog
 from redis.asyncio import Redis
 
 from app.core import redis
-from app.services import answers, asking, chats, links, overview, sessions, turns
+from app.services import answers, asking, chats, limits, links, overview, sessions, turns
 from app.services.accounts import Person
 from app.services.answers import Answer
 from app.services.rights import Right, may
@@ -117,6 +117,7 @@ class People:
         channel, user = interaction.channel_id or 0, interaction.user.id
         session = await asyncio.to_thread(chats.chosen, channel, user, person.id)
         if session is None:
+            await asyncio.to_thread(limits.begin_session, person)
             session = (await asyncio.to_thread(sessions.create, person.id)).id
         identity = str(uuid5(ACT, str(interaction.id)))
         return await self._submit(identity, channel, message, person, session, prompt, model=model)
