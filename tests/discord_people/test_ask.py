@@ -133,9 +133,10 @@ async def test_what_is_refused_is_told_to_nobody_else(hall: Hall) -> None:
     assert hall.messages() == []
 
 
-async def test_conversations_are_not_begun_without_end(hall: Hall, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_conversations_are_not_begun_without_end(hall: Hall, node: PlayedNode, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SESSIONS", RateLimitItemPerMinute(1, 10))
     await hall.run("ask", prompt="One")
+    await node.answer("Kept.")
     await hall.run("ask", prompt="Two")
     assert "Two" in await hall.whispered("Too many new sessions")
     await hall.run("chat")
