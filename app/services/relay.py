@@ -2,7 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -103,8 +104,19 @@ def refused_at(node: str, told: Mapping[str, Any]) -> None:
                 audit.record(tx, node, Door.DISCORD, "frame.refused", node, reason=reason, count=new)
 
 
-def mirror(turn: str) -> tuple[str, int, bytes] | None:
-    """Return session, attempt and record of a finished turn; None where it is gone, or stands in Discord already."""
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """The record of a finished turn that went by the queue lane."""
+
+    session: str
+    attempt: int
+    record: bytes = field(repr=False)
+    since: datetime
+    """When the turn ended; no mirror of it can be older."""
+
+
+def mirror(turn: str) -> Mirrored | None:
+    """Return the record of a finished turn; None where it is gone, or stands in Discord already."""
     with transaction() as tx:
         row = tx.get(Turn, UUID(turn))
         if row is None or row.lane == Lane.DISCORD.value or not TurnState(row.state).final:
@@ -121,4 +133,4 @@ def mirror(turn: str) -> tuple[str, int, bytes] | None:
             "created_at": row.created_at.isoformat(),
             "finished_at": row.finished_at.isoformat() if row.finished_at else None,
         }
-        return str(row.session_id), row.attempt, orjson.dumps(record)
+        return Mirrored(str(row.session_id), row.attempt, orjson.dumps(record), row.finished_at or row.created_at)

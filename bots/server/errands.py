@@ -1,11 +1,14 @@
 """What the tasks of queue `relay` ask for, on the loop: done when Discord has confirmed it."""
 
 import asyncio
+from datetime import datetime, timedelta
+from typing import Final
 
 import discord
 import structlog
 
 from app.core import keys, redis
+from app.core.models import now
 from app.services import channels, links, relay
 from app.wire import names
 from app.wire.errors import EnvelopeError
@@ -13,10 +16,15 @@ from app.wire.events import PLATFORM
 from app.wire.frames import NO_TURN, Frame, FrameKind
 from app.wire.jobs import Job
 from bots.server.bot import FORBIDDEN, ServerBot
+from bots.server.frames import posted
 
 log = structlog.get_logger(__name__)
 
 NOTHING = str(NO_TURN)
+NONCE_GOOD: Final = timedelta(seconds=60)
+"""Discord knows a nonce for the past few minutes (Create Message); the broker brings a dead worker's task after 15."""
+CLOCKS_DIFFER: Final = timedelta(minutes=10)
+"""How far Discord's clock, by which messages are found, may be from ours."""
 NO_BOT = "The node's bot in Discord is not known. Ask an administrator to enter its user id, then press Retry."
 
 
@@ -108,15 +116,29 @@ async def show_channels(bot: ServerBot, user: str, owner: int, sees: bool) -> No
 
 
 async def post_mirror(bot: ServerBot, turn: str) -> None:
-    """Post the sealed record of a turn that went by the queue lane; no node can open it."""
+    """Post the sealed record of a turn that went by the queue lane, once; no node can open it."""
     found = await asyncio.to_thread(relay.mirror, turn)
     if found is None or bot.user is None:
         return
-    session, attempt, record = found
+    frame = Frame(FrameKind.MIRROR, turn, found.attempt, 0, found.record)
     try:
-        await _in_channel(bot, session, bot.user.id, PLATFORM, Frame(FrameKind.MIRROR, turn, attempt, 0, record))
+        if now() - found.since < NONCE_GOOD or not await _stands(bot, found.session, frame, found.since):
+            await _in_channel(bot, found.session, bot.user.id, PLATFORM, frame)
     except discord.Forbidden as error:
-        log.error("discord.forbidden", session=session, error=str(error), hint=FORBIDDEN)
+        log.error("discord.forbidden", session=found.session, error=str(error), hint=FORBIDDEN)
+
+
+async def _stands(bot: ServerBot, session: str, frame: Frame, since: datetime) -> bool:
+    """Say whether a session's channel holds a mirror already: who posted it may have been killed before it said so."""
+    channel = await bot.layout.session(session)
+    if channel is None:
+        return False
+    async for message in channel.history(limit=None, after=since - CLOCKS_DIFFER, oldest_first=True):
+        if bot.user is not None and message.author.id == bot.user.id:
+            here = await posted(message)
+            if here is not None and (here.kind, here.turn) == (frame.kind, frame.turn):
+                return True
+    return False
 
 
 async def _in_channel(bot: ServerBot, session: str, peer: int, node: str, frame: Frame, *mark: object) -> None:

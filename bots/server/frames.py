@@ -11,6 +11,7 @@ from app.core import keys
 from app.services.channels import Place
 from app.wire import names
 from app.wire.errors import EnvelopeError, EnvelopeTooOld
+from app.wire.events import PLATFORM
 from app.wire.frames import ATTACHMENT, MAX_AGE_SECONDS, SKEW_SECONDS, Frame, FrameKind, parse_content
 
 ATTACHMENT_BYTES: Final = 1 << 20
@@ -79,6 +80,18 @@ async def read(
     if (frame.kind in CONTROL) is not (place.node is not None):
         raise Refused("channel")
     return node, frame
+
+
+async def posted(message: discord.Message) -> Frame | None:
+    """Return what the platform posted for itself in a message; None for everything else."""
+    found = parse_content(message.content)
+    if found is None:
+        return None
+    try:
+        envelope = found[1] if found[1] is not None else await _attached(message)
+        return Frame.open(envelope, keys.node(PLATFORM), message.channel.id, from_node=False)
+    except (EnvelopeError, Refused):
+        return None
 
 
 async def _attached(message: discord.Message) -> str:

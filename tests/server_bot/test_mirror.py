@@ -1,15 +1,20 @@
 """The mirror of a queue-lane turn, and what a node's HELLO does to the queue."""
 
 import asyncio
+from datetime import timedelta
+from uuid import UUID
 
 import orjson
 
 from app.core import keys, redis
+from app.core.db import transaction
+from app.core.models import Turn, now
 from app.services import estimate, nodes
 from app.wire import names
 from app.wire.errors import EnvelopeForged
 from app.wire.events import PLATFORM
 from app.wire.frames import Frame, FrameKind, parse_content
+from bots.server import errands
 from tests.server_bot.stage import Stage
 from tests.support.nodes import PlayedNode
 from tests.support.people import Member
@@ -42,6 +47,38 @@ async def test_a_queue_lane_turn_is_mirrored_sealed(ada: Member, stage: Stage) -
             continue
         raise AssertionError(f"the node {name} can read what is not its own")
     assert not stage.sandbox.world.store.search("Himmel")
+    assert not stage.failed
+
+
+async def test_a_mirror_whose_task_comes_again_is_posted_once(ada: Member, stage: Stage) -> None:
+    """Soon, Discord knows its nonce; later, when the broker brings a dead Server-Bot's task, the channel tells."""
+    await stage.node.hello("draining")
+    await until_async(lambda: asyncio.to_thread(lambda: not estimate.slots()))
+    played = PlayedNode("den", stage.client)
+    await played.come_up()
+    session = ada.session()
+    asked = []
+    for words in ("short", "long " * 1000):
+        asked.append((await asyncio.to_thread(ada.ask, session, words)).turn)
+        await played.answer("Yes.")
+    channel = await stage.bot.layout.session(session)
+    assert channel is not None
+    await until_async(lambda: asyncio.to_thread(lambda: len(stage.messages(channel.id)) == 2))
+    await errands.post_mirror(stage.bot, asked[0])
+    stage.sandbox.world.clock.advance(900)
+    hour = timedelta(hours=1)
+    with transaction() as tx:
+        for turn in asked:
+            tx.get_one(Turn, UUID(turn)).finished_at = now() - hour
+    for turn in asked:
+        await errands.post_mirror(stage.bot, turn)
+    assert len(stage.messages(channel.id)) == 2
+    # One that is not there, such as behind a day without Discord, is posted however late.
+    await channel.delete()
+    await errands.post_mirror(stage.bot, asked[1])
+    again = await stage.bot.layout.session(session)
+    assert again is not None
+    assert len(stage.messages(again.id)) == 1
     assert not stage.failed
 
 

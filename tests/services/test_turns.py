@@ -156,6 +156,28 @@ def test_an_edited_prompt_begins_a_branch(ada: Member) -> None:
     assert said == [["Root", "Reply", "One way"], ["Root", "Reply", "The other way"]]
 
 
+def test_a_worker_killed_before_it_asked_for_the_mirror_leaves_that_to_the_next(
+    ada: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(outcomes, "ask_relay", lambda *words, **_: asked.append(words))
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [job] = nodes.jobs()
+    with monkeypatch.context() as patch:
+        patch.setattr(outcomes, "_tell", _die)
+        with pytest.raises(KeyboardInterrupt):
+            nodes.finish(job)
+    assert row(turn).state == TurnState.DONE
+    assert asked == []
+    nodes.finish(job)
+    assert asked == [(names.POST_MIRROR, turn)]
+
+
+def _die(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_finishing_twice_changes_nothing(ada: Member) -> None:
     nodes.ready()
     session = ada.session()
