@@ -1,13 +1,14 @@
 """`/v1/chat/completions` and `/v1/completions`: a turn like any other, for programs."""
 
 import asyncio
+import contextlib
 from typing import Any
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.services import conversations, intake
+from app.services import conversations, intake, sessions
 from app.services.accounts import Person
 from app.services.asking import Asking
 from app.web import openai_models
@@ -18,7 +19,7 @@ from app.web.openai_deps import REFUSALS, Talker
 from app.web.openai_requests import ChatRequest, CompletionRequest
 from app.web.openai_stream import ENDED, EventStream, gone
 from app.web.openai_turn import ApiTurn
-from app.wire.errors import NotSignedIn
+from app.wire.errors import MeatLizardError, NotSignedIn
 from app.wire.states import Door
 
 router = APIRouter(prefix="/v1", tags=["openai"], responses=REFUSALS)
@@ -57,9 +58,15 @@ async def _begin(given: ChatRequest | CompletionRequest, request: Request, who: 
     intake.clean(prompt)  # Refused before anything is kept.
     session, parent = await asyncio.to_thread(conversations.begin, who.id, history)
     state = request.app.state
-    accepted = await state.intake.submit(
-        Asking(who, session, str(uuid4()), prompt, parent, Door.API, given.sampling(), address(request), wanted)
-    )
+    try:
+        accepted = await state.intake.submit(
+            Asking(who, session, str(uuid4()), prompt, parent, Door.API, given.sampling(), address(request), wanted)
+        )
+    except MeatLizardError:
+        # Refused, and asked again in a moment: the conversation that came with it is not kept each time.
+        with contextlib.suppress(MeatLizardError):
+            await asyncio.to_thread(sessions.remove, session, who.id)
+        raise
     return ApiTurn(accepted.turn, session, who.id, state.hub, state.redis)
 
 

@@ -80,6 +80,7 @@ class DiscordDoor:
             self.desk.end()
             for _, task in self._speakers.values():
                 task.cancel()
+            self._speakers.clear()
 
     async def tell(self) -> None:
         """Say hello anew."""

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from app.stream.growing import GrowingReply
-from app.wire.jobs import Job, Outcome
+from app.wire.jobs import REFUSED, Job, Outcome
 from workers.inference.attempt import NOT_UNDERSTOOD, Attempt
-from workers.inference.engine import End, Fitted, Text, Usage
+from workers.inference.engine import End, EngineRefused, Fitted, Text, Usage
 
 
 class Odd:
@@ -44,6 +44,14 @@ async def test_an_engine_that_is_not_understood_fails_the_attempt(error: Excepti
     outcome = await run(Odd(error))
     assert (outcome.state, outcome.reason, outcome.retriable) == ("failed", NOT_UNDERSTOOD, True)
     assert outcome.text == "So far "
+
+
+@pytest.mark.parametrize(("status", "again"), [(500, True), (503, True), (400, False)])
+async def test_a_server_that_is_broken_is_not_the_requests_fault(status: int, again: bool) -> None:
+    outcome = await run(Odd(EngineRefused(status, "Loading model")))
+    assert (outcome.state, outcome.retriable) == ("failed", again)
+    assert outcome.finish_reason == (None if again else REFUSED)
+    assert str(status) in (outcome.reason or "")
 
 
 async def test_figures_that_cannot_be_are_left_out() -> None:

@@ -11,7 +11,7 @@ import openai
 import pytest
 from huggingface_hub import InferenceClient
 from openai.types.chat import ChatCompletion
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from app.core import redis
 from app.core.config import settings
@@ -468,6 +468,8 @@ async def test_a_full_queue_is_a_rate_limit(
         await client.chat.completions.create(model="default", messages=ASKED)
     assert caught.value.code == "rate_limit_exceeded"
     assert int(caught.value.response.headers["retry-after"]) > 0
+    with transaction() as tx:
+        assert tx.scalar(select(func.count()).select_from(Session)) == 3, "nothing is kept of what was refused"
 
 
 @pytest.mark.parametrize("streamed", [True, False])

@@ -28,6 +28,8 @@ from workers.inference.engine import (
 log = structlog.get_logger(__name__)
 
 NOT_UNDERSTOOD: Final = "The engine answered in a way that was not understood; the node's log says more. Press Retry."
+REQUESTS_FAULT: Final = (BadParameter, PromptTooLong, EngineRefused)
+"""What another attempt would meet again, unless the error itself says that it may not: a server that is busy or broken."""
 MOVED: Final = "The node was stopped in the middle of the reply."
 
 
@@ -77,12 +79,12 @@ class Attempt:
                     return None
             else:
                 generating.result()
-        except (BadParameter, PromptTooLong, EngineRefused) as error:
-            state, reason = TurnState.FAILED, str(error)
-            # Programs tell by this that asking for the same again is of no use.
-            facts["finish_reason"] = TOO_LONG if isinstance(error, PromptTooLong) else REFUSED
         except EngineError as error:
-            state, reason, retriable = TurnState.FAILED, error.report(), True
+            state, retriable = TurnState.FAILED, error.retry or not isinstance(error, REQUESTS_FAULT)
+            reason = error.report() if retriable else str(error)
+            if not retriable:
+                # Programs tell by this that asking for the same again is of no use.
+                facts["finish_reason"] = TOO_LONG if isinstance(error, PromptTooLong) else REFUSED
         except Exception:
             # An engine of another make may say anything. Without an outcome the turn would hold its slot for ever.
             log.exception("attempt.failed", turn=self.job.turn, attempt=self.job.attempt)

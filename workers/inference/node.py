@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import structlog
+from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from app.stream.growing import GrowingReply
 from app.wire.errors import EnvelopeError
@@ -156,7 +157,10 @@ class Node:
             log.warning("keys.refused", error=str(error))
             return
         if self.keys.marks != before:
-            await asyncio.to_thread(keyring.keep, self.settings, self.keys)
+            try:
+                await asyncio.to_thread(keyring.keep, self.settings, self.keys)
+            except OSError as error:
+                log.error("keys.not_kept", error=str(error), hint="Make room: at its next start the node has the old keys.")
             log.info("keys.adopted", marks=" ".join(self.keys.marks))
         await self._tell()
 
@@ -185,10 +189,8 @@ class Node:
 
     async def _serve(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for door in self._doors:
-                group.create_task(door.serve())
-            group.create_task(self._watch())
-            group.create_task(self._look())
+            for work in (*(door.serve for door in self._doors), self._watch, self._look):
+                group.create_task(_always(work))
 
     async def _watch(self) -> None:
         told: object = None
@@ -222,10 +224,24 @@ class Node:
         ending = time.monotonic() + ENDING_SECONDS
         while self._attempts and time.monotonic() < ending:
             await asyncio.sleep(0.01)
-        await asyncio.gather(*(door.close() for door in self._doors))
+        for error in await asyncio.gather(*(door.close() for door in self._doors), return_exceptions=True):
+            if error is not None:
+                log.error("door.not_closed", error=str(error) or type(error).__name__)
         if self._service:
             self._service.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._service
         self._starting.cancel()
         await self.engine.stop()
+
+
+async def _always(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Keep something at work: what nobody foresaw ends it for a moment, and never what goes on beside it."""
+    # Fallen out for good, it would leave a node that lives, is told of by nobody and answers nobody.
+    async for attempt in AsyncRetrying(wait=wait_random_exponential(multiplier=0.5, max=30), before_sleep=_stumbled):
+        with attempt:
+            await work()
+
+
+def _stumbled(state: RetryCallState) -> None:
+    log.error("node.stumbled", tried=state.attempt_number, exc_info=state.outcome.exception() if state.outcome else None)

@@ -113,12 +113,15 @@ class QueueDoor:
         reply.hops[hops.ARRIVED] = arrived
         reply.hear(verdict)
         self._replies[turn] = reply
-        if reply.text and not await self._appender.kept(turn):
-            # Redis was emptied since this attempt was leased: what it continues has to lie there again.
-            reply.rewind()
-        self._writer.open(reply)
         try:
+            if reply.text and not await self._appender.kept(turn):
+                # Redis was emptied since this attempt was leased: what it continues has to lie there again.
+                reply.rewind()
+            self._writer.open(reply)
             outcome = await self._node.run(job, reply)
+        except BaseException:
+            self._writer.close(reply)  # Else its lease would be renewed for ever.
+            raise
         finally:
             if self._replies.get(turn) is reply:
                 del self._replies[turn]
