@@ -5,6 +5,7 @@ from typing import Final
 
 from celery.utils.nodenames import default_nodename, host_format
 
+from app import parting
 from app.core.config import settings
 from app.core.presence import Presence
 from app.wire import names
@@ -35,5 +36,4 @@ def worker() -> None:
     )
     sys.setswitchinterval(names.SWITCH_SECONDS)
     Presence("worker").start()
-    consumer.start()
-    raise SystemExit(consumer.exitcode)
+    parting.run(consumer)

@@ -5,6 +5,7 @@ from typing import Final
 from celery.utils.nodenames import default_nodename, host_format
 from celery.worker.components import Pool
 
+from app import parting
 from app.core.config import settings
 from app.core.presence import Presence
 from app.wire import names
@@ -38,5 +39,4 @@ def run() -> None:
         quiet=True,
     )
     Presence("server-bot").start()
-    worker.start()
-    raise SystemExit(worker.exitcode)
+    parting.run(worker)

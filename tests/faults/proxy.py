@@ -10,8 +10,10 @@ SLOW_SECONDS: Final = 0.5
 """What a slow wire adds to each direction."""
 RESEND_SECONDS: Final = (0.2, 1.0)
 """A lost packet shows to a TCP connection as a pause: the time until it is sent again."""
-KEEPALIVE_SECONDS: Final = 3
-"""After one end of a deaf connection has left, until the other end's kernel finds out and ends it as well."""
+KEEPALIVE_SECONDS: Final = 15
+"""After a connection has gone deaf, until the kernels of both its ends find out: all sockets of the platform ask for it."""
+LEFT_SECONDS: Final = 3
+"""The same once one end has left."""
 LOSS: Final = 0.2
 BREAK: Final = 0.01
 """Shares of pieces that are lost, and of connections that loss breaks for good."""
@@ -26,7 +28,7 @@ class Wire(StrEnum):
     SLOW = "slow"
     LOSSY = "lossy"
     HALF_OPEN = "half-open"
-    """Who is connected is heard no more and never told; new connections work. Stays so for them when all else heals."""
+    """Who is connected is heard no more and not told before their kernel is; new connections work."""
     DEAF = "deaf"
     """The same for new connections."""
 
@@ -75,11 +77,12 @@ class Proxy:
             if wire is Wire.CUT or before is Wire.DEAF:
                 link.abort()
             elif wire in (Wire.HALF_OPEN, Wire.DEAF):
-                link.deaf = True
+                link.go_deaf()
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(writer)
-        link.deaf = self.wire is Wire.DEAF
+        if self.wire is Wire.DEAF:
+            link.go_deaf()
         target = self.targets[self.asked % len(self.targets)]
         self.asked += 1
         if self.wire is Wire.CUT:
@@ -114,7 +117,7 @@ class Proxy:
                 await writer.drain()
         except OSError:
             pass
-        asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS if link.deaf else 0, link.abort)
+        asyncio.get_running_loop().call_later(LEFT_SECONDS if link.deaf else 0, link.abort)
 
 
 class _Link:
@@ -124,6 +127,10 @@ class _Link:
         self.near = near
         self.far: asyncio.StreamWriter | None = None
         self.deaf = False
+
+    def go_deaf(self) -> None:
+        self.deaf = True
+        asyncio.get_running_loop().call_later(KEEPALIVE_SECONDS, self.abort)
 
     def abort(self) -> None:
         for end in (self.near, self.far):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from celery.utils.nodenames import default_nodename, host_format
 
+from app import parting
 from app.wire import names
 from workers.inference.node import Door, Node
 
@@ -31,5 +32,4 @@ def run(name: str, more: Callable[[Node], Door | None]) -> None:
         loglevel=settings().log_level,
         quiet=True,
     )
-    consumer.start()
-    raise SystemExit(consumer.exitcode)
+    parting.run(consumer)
