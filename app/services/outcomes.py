@@ -170,9 +170,10 @@ def _tell(told: Sequence[_Told]) -> None:
         limits.count_tokens(user, tokens)
     for node, durations in took.items():
         estimate.remember(node, *durations)
+    dispatch.dispatch()
+    # Behind those who wait for a slot.
     for one in told:
         # What programs ask has no channel in Discord: a guild has room for 500, and they keep their own record. Asked for
         # again where the try before may have been killed: a mirror is posted once, however often it is asked for.
         if one.row.lane != Lane.DISCORD and one.row.door != Door.API:
             ask_relay(names.POST_MIRROR, str(one.row.id), expires=names.MIRROR_GOOD_SECONDS)
-    dispatch.dispatch()
