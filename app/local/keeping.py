@@ -37,10 +37,15 @@ def table(found: dict[str, Any]) -> Any:
     """The schedule for a person, a line each."""
     from rich.table import Table
 
-    shown = Table("schedule", "when", "last run", "next run", box=None, pad_edge=False)
+    shown = Table("schedule", "when", "last run, UTC", "next run, UTC", box=None, pad_edge=False)
     for one in found["schedule"]:
-        shown.add_row(one["name"], one["every"], one["last"] or "not yet", one["next"])
+        shown.add_row(one["name"], one["every"], _short(one["last"]) if one["last"] else "not yet", _short(one["next"]))
     return shown
+
+
+def _short(moment: str) -> str:
+    """A moment as a terminal of 80 columns has room for it."""
+    return moment.removesuffix("Z").replace("T", " ")
 
 
 def lines(found: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
@@ -102,6 +102,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _own_error(request: Request, error: Any) -> Response:
+    """Say what is wrong: on a page to who followed an address, as JSON to a program."""
     if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
         return refusal(error, request.scope)
     if isinstance(error, NotSignedIn):
@@ -109,11 +110,11 @@ async def _own_error(request: Request, error: Any) -> Response:
     return pages.error_page(request, error.status, str(error))
 
 
-async def _bad_request(request: Request, error: Any) -> JSONResponse:
+async def _bad_request(request: Request, error: Any) -> Response:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"])
     refused = BadField(place.partition(".")[2] or place, f"This request was not understood: {place}: {first['msg']}.")
-    return refusal(refused, request.scope)
+    return await _own_error(request, refused)
 
 
 async def _http_error(request: Request, error: Any) -> Response:
@@ -127,14 +128,14 @@ async def _http_error(request: Request, error: Any) -> Response:
     return response
 
 
-async def _server_away(request: Request, error: Any) -> JSONResponse:
+async def _server_away(request: Request, error: Any) -> Response:
     log.warning("redis.away", path=request.scope["path"], error=str(error))
-    return refusal(Unavailable(), request.scope)
+    return await _own_error(request, Unavailable())
 
 
-async def _unexpected(request: Request, error: Any) -> JSONResponse:
+async def _unexpected(request: Request, error: Any) -> Response:
     log.error("unexpected", path=request.scope["path"], exc_info=error)
-    response = refusal(MeatLizardError(), request.scope)
+    response = await _own_error(request, MeatLizardError())
     # Starlette answers this one from outside of every middleware, the guard's included.
     response.headers.update(HEADERS | {"cache-control": "no-store"})
     return response

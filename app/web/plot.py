@@ -17,6 +17,8 @@ LEFT: Final = 56
 RIGHT: Final = 10
 TOP: Final = 12
 BOTTOM: Final = 24
+DOT: Final = "m-1.5 0a1.5 1.5 0 1 0 3 0a1.5 1.5 0 1 0-3 0"
+"""Around a lone point: with the line's own width a dot of five units, which is seen where one of the first day stands alone."""
 
 
 def number(value: float) -> str:
@@ -71,7 +73,7 @@ def _path(points: list[tuple[float, float] | None]) -> str:
             words.append(f"{'L' if pen else 'M'}{point[0]:.1f} {point[1]:.1f}")
             following = points[index + 1] if index + 1 < len(points) else None
             if not pen and following is None:
-                words.append("h0.1")
+                words.append(DOT)
         pen = point is not None
     return "".join(words)
 

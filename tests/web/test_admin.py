@@ -114,6 +114,7 @@ def test_a_plot_breaks_where_nothing_was_measured_and_says_its_figures() -> None
     space = "{http://www.w3.org/2000/svg}" if drawn.tag.startswith("{") else ""
     [line] = drawn.iter(f"{space}path")
     assert line.get("d").count("M") == 2
+    assert plot.DOT in line.get("d"), "a lone point is seen"
     titles = [one.text for one in drawn.iter(f"{space}title")]
     assert titles[0] == "23 Nov 00:00 UTC: <home> 1"
     assert titles[1].endswith("nothing")

@@ -28,7 +28,9 @@ async def test_shows_filters_and_exports(site: Site, ada: Member) -> None:
         sound = await browser.get("/admin/audit/verify", headers=HTML)
         assert "records are sound" in sound.text
         for bad in ("since=yesterday", "before=0", "before=x", f"actor={'a' * 200}"):
-            assert (await browser.get(f"/admin/audit?{bad}", headers=HTML)).status_code in (400, 422), bad
+            refused = await browser.get(f"/admin/audit?{bad}", headers=HTML)
+            assert refused.status_code in (400, 422), bad
+            assert "Back to your sessions" in refused.text, bad
 
 
 async def test_is_not_for_members(site: Site, ada: Member) -> None:

@@ -148,7 +148,7 @@ class Message {
     this.copy.hidden = !finished || !this.words();
     this.edit.hidden = !user || Boolean(pending) || this.busy;
     this.again.hidden = user || !finished || !turn || this.busy || !this.failure.hidden;
-    this.about.textContent = finished ? about(this.node) : "";
+    this.show(this.about, finished ? about(this.node) : "");
     this.about.href = `/trace/${turn}`;
     this.foot.hidden = this.switcher.hidden && this.copy.hidden && this.edit.hidden && this.again.hidden;
   }
