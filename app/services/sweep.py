@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session as Transaction
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import Session, Turn, User
-from app.services import dispatch, nodes, outcomes, queue, shares, turns
+from app.services import anew, dispatch, nodes, outcomes, queue, shares, turns
 from app.services.queue import Lease
 from app.wire import names
 from app.wire.errors import EnvelopeError
@@ -39,7 +39,19 @@ class _Known:
 
 
 def sweep() -> int:
-    """Bring every unfinished turn back to where it moves; return how many needed it."""
+    """Bring every unfinished turn back to where it moves; return how many needed it.
+
+    Where somebody wrote into Redis what cannot be there, the queue is thrown away and laid anew.
+    """
+    try:
+        return _sweep()
+    except anew.DAMAGE as error:
+        if not (anew.damage(error) and anew.begin()):
+            raise
+        return _sweep()
+
+
+def _sweep() -> int:
     with transaction() as tx:
         if not tx.scalar(select(func.pg_try_advisory_xact_lock(LOCK))):
             return 0

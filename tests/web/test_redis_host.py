@@ -11,7 +11,7 @@ from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Metric, Node, now
-from app.services import channels, dispatch, links, logins, metrics, sessions
+from app.services import anew, channels, dispatch, links, logins, metrics, sessions, sweep
 from app.services.nodes import MOST_SLOTS, register
 from app.web import socket
 from app.wire import names
@@ -124,3 +124,34 @@ async def test_a_node_that_says_nonsense_of_itself_breaks_nothing(site: Site, ad
                 answer = await browser.get(path, headers={"Authorization": f"Bearer {ada.token}"})
                 assert answer.status_code == 200, (path, word)
             assert dispatch.announce_places() is None
+
+
+@pytest.mark.parametrize("key", [names.LEASES, names.RING, names.WAITING, names.NODES, names.node_key("home"), "ml:queue:shares"])
+@pytest.mark.parametrize("kind", ["junk", "another type"])
+def test_what_cannot_be_in_the_queue_stops_nobody_for_good(
+    servers: Servers, ada: Member, monkeypatch: pytest.MonkeyPatch, key: str, kind: str
+) -> None:
+    """As after a FLUSHALL all of it is laid anew from the rows; what is done to it once is over at the next sweep."""
+    monkeypatch.setattr(anew._Last, "at", -2 * anew.PAUSE_SECONDS)
+    nodes.ready("home", 1)
+    turns = [ada.ask(ada.session()).turn for _ in range(2)]
+    [job] = nodes.jobs()
+    client = redis.client()
+    if kind == "another type":
+        client.delete(key)
+        client.set(key, b"x")
+    else:
+        known = client.type(key)
+        if known == b"hash":
+            client.hset(key, mapping=dict.fromkeys([*client.hkeys(key), b"\xff"], b"\xff"))
+        elif known == b"set":
+            client.sadd(key, b"\xff", "nobody")
+        else:
+            client.zadd(key, {b"\xff": 1, "nobody": 2})
+    sweep.sweep()
+    nodes.ready("home", 2)
+    sweep.sweep()
+    [other] = nodes.jobs()
+    assert {job.turn, other.turn} == set(turns)
+    assert nodes.finish(job)
+    assert nodes.finish(other)
