@@ -8,7 +8,6 @@ from app.local.home import Home
 from app.local.settings import Settings
 from app.local.supervision import Supervisor
 from app.services import condition
-from app.wire import names
 
 #: What is said when nothing runs: the same keys, nothing in them.
 NOTHING: dict[str, Any] = {"url": None, "processes": {}, "services": None, "nodes": [], "keeping": None}
@@ -68,17 +67,17 @@ def _engines(home: Home) -> dict[str, dict[str, Any]]:
 def _nodes(known: Settings) -> list[dict[str, Any]]:
     """The nodes the platform knows, with what each says of itself; empty while Valkey does not answer."""
     try:
-        found, draining = [], valkey.members(known, names.DRAINING)
-        for name in sorted(valkey.members(known, names.NODES)):
-            said = valkey.read_hash(known, names.node_key(name))
+        found = []
+        for one in valkey.nodes(known):
+            said = one.said
             state = said.get("state", "away")
             found.append(
                 {
-                    "name": name,
+                    "name": one.name,
                     "lane": said.get("lane", "queue"),
                     "slots": int(said.get("slots", 0)),
-                    "busy": valkey.set_size(known, names.node_leases(name)),
-                    "state": "draining" if state == "ready" and name in draining else state,
+                    "busy": one.busy,
+                    "state": "draining" if state == "ready" and one.draining else state,
                     "model": said.get("model"),
                     "tokens_per_second": float(said.get("tokens_per_second") or 0) or None,
                     "memory": int(sum(float(said.get(part) or 0) for part in ("memory", "resident"))) or None,

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from app.local.errors import MissingPart, ServerDown
 from app.local.home import Home, private_folder, write_private
 from app.local.program import SERVERS, Program
 from app.local.settings import ROLE, Settings
+from app.wire import names
 from app.wire.acl import node_acl
 
 #: What status calls it: the protocol, as everybody knows it.
@@ -108,16 +110,25 @@ def read_hash(settings: Settings, key: str) -> dict[str, str]:
         return dict(client.hgetall(key))
 
 
-def members(settings: Settings, key: str) -> set[str]:
-    """One set; empty when there is none."""
-    with _client(settings) as client:
-        return set(client.smembers(key))
+@dataclass(frozen=True)
+class KnownNode:
+    """A node as Valkey has it: what it says of itself, how many turns it has, and whether it is to take no more."""
+
+    name: str
+    said: dict[str, str]
+    busy: int
+    draining: bool
 
 
-def set_size(settings: Settings, key: str) -> int:
-    """How many members a set has."""
+def nodes(settings: Settings) -> list[KnownNode]:
+    """The nodes the platform knows, by name; two questions, however many there are."""
     with _client(settings) as client:
-        return int(client.scard(key))
+        known, draining = client.pipeline().smembers(names.NODES).smembers(names.DRAINING).execute()
+        asked = client.pipeline()
+        for name in sorted(known):
+            asked.hgetall(names.node_key(name)).scard(names.node_leases(name))
+        told = iter(asked.execute())
+        return [KnownNode(name, dict(next(told)), int(next(told)), name in draining) for name in sorted(known)]
 
 
 def version_and_clock(settings: Settings) -> tuple[str, float]:

@@ -1,18 +1,21 @@
-"""What a very long conversation costs in memory when its transcript is kept and read: a process of its own, and its peak.
+"""What a very long conversation costs in memory: the running stack's worker keeps its transcript, a command reads it back.
 
-Prints the resident megabytes before and the most there were, of a process that has loaded all that a worker has for it.
+Prints the megabytes of the whole worker before and at its peak, and those of the command at its own. What libraries they
+share with the stack's other processes is counted in parts (PSS).
 """
 
 import argparse
 import json
 import os
-import resource
+import subprocess
+import sys
+import time
 from typing import Any, Final
-from uuid import UUID
 
-from sqlalchemy import insert, text
+import psutil
+from sqlalchemy import insert
 
-from app.core import keys, objects
+from app.core import keys
 from app.core.db import transaction
 from app.core.models import Message, Session, User, new_id
 from app.services import transcripts
@@ -20,6 +23,12 @@ from app.services import transcripts
 MESSAGES: Final = 100_000
 WORDS: Final = "What was said in this one is of an ordinary length, a line or two as people write them. " * 5
 AT_ONCE: Final = 2000
+KEPT_SECONDS: Final = 300.0
+"""A transcript is kept in some twenty; then something is wrong."""
+LOOKS: Final = 20
+"""At the worker's memory between two questions whether it is done."""
+EVERY: Final = 500
+"""Lines that are read between two looks at the command's memory."""
 
 
 def fill(count: int) -> str:
@@ -43,40 +52,54 @@ def fill(count: int) -> str:
     return str(session.id)
 
 
-def kept_and_read(session: str) -> dict[str, float]:
-    """Bring a transcript to the object store and read it back; return megabytes before and at the peak, and the messages."""
-    with transaction() as tx:
-        tx.execute(text("select 1"))
-        transcripts.ask(tx, UUID(session), "closed")
-    objects.size("warm")
-    before = _resident()
-    transcripts.upload(session)
-    read = sum(line["kind"] == "message" for line in transcripts.read(session))
-    return {"before_mb": before, "peak_mb": _most(), "messages": read}
+def kept(home: str, session: str) -> dict[str, float]:
+    """Have the stack's own worker bring a transcript to the object store; return its megabytes before and at the peak."""
+    worker = _status(home)["processes"]["worker"]["pid"]
+    before = memory(worker)
+    transcripts.enqueue(session, "closed")
+    peak, until = before, time.monotonic() + KEPT_SECONDS
+    while (found := transcripts.about(session)) is None or found.state != "stored":
+        if time.monotonic() > until:
+            raise SystemExit(f"The transcript was not kept in {KEPT_SECONDS} s: {found}")
+        peak = max(peak, *(memory(worker) for _ in range(LOOKS)))
+    return {"worker_before_mb": before, "worker_mb": max(peak, memory(worker)), "messages": found.messages or 0}
 
 
-def _resident() -> float:
-    with open("/proc/self/statm") as file:  # noqa: PTH123 - a file of the kernel's
-        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+def exported(home: str, session: str) -> dict[str, float]:
+    """Read it back with `meatlizard transcript export`; return that command's megabytes at the peak, and its lines."""
+    command = [sys.executable, "-m", "app.cli", "transcript", "export", session, "--home", home]
+    peak = lines = 0.0
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        for _ in running.stdout:
+            lines += 1
+            if lines % EVERY == 0:
+                peak = max(peak, memory(running.pid))
+    if running.returncode:
+        raise SystemExit("The transcript could not be read back.")
+    return {"export_mb": peak, "lines": lines}
 
 
-def _most() -> float:
-    # Of this process alone: getrusage's figure begins with that of whoever started it.
-    with open("/proc/self/status") as file:  # noqa: PTH123 - a file of the kernel's
-        return next(int(line.split()[1]) / 1024 for line in file if line.startswith("VmHWM"))
+def memory(pid: int) -> float:
+    """Return a process's memory in megabytes, what it shares with others counted in parts (PSS)."""
+    found = psutil.Process(pid).memory_full_info()
+    return float(getattr(found, "pss", 0) or found.uss) / 1e6
+
+
+def _status(home: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "app.cli", "status", "--json", "--home", home]
+    found: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", required=True)
     parser.add_argument("--messages", type=int, default=MESSAGES)
-    parser.add_argument("--session", help="one that is there already")
     given = parser.parse_args()
     os.environ["MEATLIZARD_HOME"] = given.home
-    if given.session:
-        print(json.dumps(kept_and_read(given.session)))
-    else:
-        print(fill(given.messages))
+    session = fill(given.messages)
+    print(json.dumps(kept(given.home, session) | exported(given.home, session)))
 
 
 if __name__ == "__main__":
