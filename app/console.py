@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
-from websockets.exceptions import ConnectionClosed
+from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import connect
 
 from app.core.config import home, settings
@@ -78,6 +78,13 @@ def own_token() -> str:
     return token
 
 
+def _passes(error: BaseException) -> bool:
+    """Say whether it is over in a moment: the platform is away, going down or coming up, and has refused nobody."""
+    if isinstance(error, InvalidStatus):
+        return error.response.status_code >= 500
+    return isinstance(error, ConnectionClosed | InvalidHandshake | OSError)
+
+
 def _write_private(path: Path, text: str) -> None:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
@@ -129,12 +136,14 @@ class Asking:
         patience = Retrying(
             stop=stop_after_delay(RECONNECT_SECONDS),
             wait=wait_random_exponential(multiplier=0.2, max=2),
-            retry=retry_if_exception_type((ConnectionClosed, OSError)),
+            retry=retry_if_exception(_passes),
         )
         try:
             return patience(self._follow)
         except RetryError as error:
             raise Unavailable("The platform has not answered for a minute; `meatlizard status` tells what is wrong.") from error
+        except InvalidStatus as refused:
+            raise MeatLizardError(f"The platform refused the connection ({refused.response.status_code}).") from refused
 
     def _follow(self) -> Answer:
         """Be connected once; return when the turn has ended, raise what ended the connection before that."""

@@ -31,7 +31,7 @@ def audit_verify(
         typer.echo(json.dumps({"sound": found.sound, "records": found.records, "broken": found.broken, "head": found.head, "backups": len(heads)}))
     elif found.sound:
         typer.echo(f"All {found.records} records are sound. The last one's hash is {found.head}.")
-        typer.echo(f"{len(heads)} heads that backups noted are all in it.")
+        typer.echo(f"Of the heads that backups noted, all {len(heads)} are in it." if heads else "No backup has noted a head of it yet.")
     if not found.sound:
         raise MeatLizardError(
             f"Record {found.broken} of the trail was changed, removed or put elsewhere. The {found.records} before it are "

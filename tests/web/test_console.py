@@ -1,11 +1,15 @@
 """The command line's own end of the socket: what it prints, and how it stops."""
 
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from tenacity import wait_none
 
 from app import console
 from app.console import Asking
+from app.wire.errors import MeatLizardError
 
 
 @pytest.fixture
@@ -52,3 +56,24 @@ def test_ctrl_c_stops_the_turn_as_soon_as_it_is_known(asking: Asking, monkeypatc
     answer = asking.run()
     assert (answer.state, answer.text) == ("cancelled", "One ")
     assert called == ["http://nowhere/api/turns/t/stop"]
+
+
+def test_a_platform_that_goes_down_and_comes_up_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(console, "wait_random_exponential", lambda **_: wait_none())
+    answers = [b"", b"HTTP/1.1 503 Not right now\r\n\r\n", b"HTTP/1.1 403 Forbidden\r\n\r\n"]
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as beside:
+
+        server.settimeout(30)  # Were it asked too few times, this ends.
+
+        def answer() -> None:
+            for words in answers:
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(words)
+
+        said = beside.submit(answer)
+        asking = Asking(f"http://127.0.0.1:{server.getsockname()[1]}", "token", "session", "Why?", None, {}, quiet=True)
+        with pytest.raises(MeatLizardError, match="refused the connection"):
+            asking.run()
+        said.result()

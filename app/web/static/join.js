@@ -27,7 +27,8 @@ async function begin() {
   if (code) {
     try {
       const { role, made_by: by } = await request("POST", "/api/invitations/look", { invitation: code });
-      say(`${by} invites you${role === "member" ? "" : `, as ${role}`}.`);
+      const whom = by === "cli" ? "You are invited" : `${by} invites you`; // On the command line nobody has a name.
+      say(`${whom}${role === "member" ? "" : `, as ${role}`}.`);
     } catch (error) {
       return say(words(error));
     }
