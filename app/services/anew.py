@@ -19,8 +19,8 @@ SOFT: Final = (
 """What the sweeper, the nodes and the dispatcher write again by themselves, as they do after a FLUSHALL."""
 DAMAGE: Final = (ResponseError, StatementError, ValueError, TypeError)
 """What it comes to where a key is of another kind, or holds what is no id and no number."""
-SAID: Final = ("WRONGTYPE", "user_function")
-"""What Redis says then; the rest of what it may answer (too little memory, no right, busy) is no damage."""
+SAID: Final = ("WRONGTYPE", "attempt to ", "bad argument")
+"""What Redis and Lua say then; the rest of what they may answer (too little memory, no right, busy) is no damage."""
 PAUSE_SECONDS: Final = 60.0
 """Where it did not help it is not done again and again: each time makes every node write its replies anew."""
 

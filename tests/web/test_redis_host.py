@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import orjson
 import pytest
+from redis.exceptions import ResponseError
 from sqlalchemy import func, select, text, update
 
 from app.core import redis
@@ -155,3 +156,18 @@ def test_what_cannot_be_in_the_queue_stops_nobody_for_good(
     assert {job.turn, other.turn} == set(turns)
     assert nodes.finish(job)
     assert nodes.finish(other)
+
+
+@pytest.mark.parametrize(
+    ("said", "is_damage"),
+    [
+        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value script: on @user_function:7."), True),
+        (ResponseError("user_function:32: attempt to perform arithmetic on a nil value script: on @user_function:32."), True),
+        (ResponseError("OOM command not allowed when used memory > 'maxmemory'. script: ml_enqueue, on @user_function:32."), False),
+        (ResponseError("BUSY Redis is busy running a script."), False),
+        (ConnectionError("gone"), False),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), True),
+    ],
+)
+def test_a_redis_that_has_no_room_or_no_time_keeps_its_queue(said: Exception, is_damage: bool) -> None:
+    assert anew.damage(said) is is_damage
