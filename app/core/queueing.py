@@ -186,18 +186,21 @@ local function release(_, args)
 end
 
 -- ARGS: turn, attempt, node, lane, user, session, ttl seconds
--- Writes the lease of a running turn as PostgreSQL has it, where Redis has lost it; what is there stays as it is.
+-- Writes the lease of a running turn as PostgreSQL has it, where Redis has lost it; what is there stays as it is. Answers 1
+-- where it had lost all of it. A frame that comes first lays down no more than the fence: its node's slot is taken here.
 local function restore(_, args)
   local turn, key, node = args[1], 'ml:turn:' .. args[1], args[3]
   redis.call('EXPIRE', 'ml:stream:' .. turn, args[7])
-  if redis.call('HEXISTS', key, 'fence') == 1 or redis.call('SISMEMBER', WAITING, turn) == 1 then return 0 end
+  if redis.call('SISMEMBER', WAITING, turn) == 1 then return 0 end
+  local meta = redis.call('HMGET', key, 'fence', 'closed')
+  if meta[1] and (meta[1] ~= args[2] or meta[2] or redis.call('ZSCORE', LEASES, turn)) then return 0 end
   local time = now()
   redis.call('HSET', key, 'fence', args[2], 'node', node, 'lane', args[4], 'user', args[5], 'session', args[6], 'seen', time)
   redis.call('EXPIRE', key, args[7])
   redis.call('SADD', 'ml:leased:' .. node, turn)
   redis.call('ZADD', LEASES, time, turn)
   redis.call('HSET', HELD, turn, args[5])
-  return 1
+  return meta[1] and 0 or 1
 end
 
 -- A slot that is taken by a turn without a lease is taken by nobody; answers how many there were.

@@ -168,10 +168,13 @@ def _patience(turn: Turn) -> int:
 def _known(turn: str, node: str | None) -> _Known | None:
     client = redis.client()
     with client.pipeline(transaction=False) as pipe:
+        # However long a turn waits for a node: it keeps its place, and the text that was written before it lost the last one.
+        pipe.expire(names.turn_meta(turn), names.STREAM_TTL_SECONDS)
+        pipe.expire(names.turn_stream(turn), names.STREAM_TTL_SECONDS)
         pipe.hmget(names.turn_meta(turn), "fence", "seen", "closed", "next", "node", "posted", "again")
         pipe.sismember(names.WAITING, turn)
         pipe.time()
-        (fence, seen, closed, waiting_for, leased, *posted), waits, (seconds, micros) = pipe.execute()
+        *_, (fence, seen, closed, waiting_for, leased, *posted), waits, (seconds, micros) = pipe.execute()
     if fence is None and not (waits and waiting_for):
         return None
     heard = max(int(seen or 0), _alive(turn, int(fence or 0), leased.decode() if leased else node))

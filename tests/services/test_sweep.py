@@ -189,6 +189,36 @@ async def test_a_node_whose_session_was_deleted_lets_go_of_the_turn(ada: Member,
     assert 0 < redis.client().ttl(names.turn_meta(turn)) <= names.CLOSED_TTL_SECONDS
 
 
+def test_a_lease_of_which_only_the_fence_is_there_takes_its_slot_again(ada: Member) -> None:
+    """A frame from Discord may come to an emptied Redis before the sweeper does."""
+    nodes.ready(slots=1)
+    turn, late = ada.ask(ada.session()).turn, ada.ask(ada.session()).turn
+    redis.client().flushall()
+    redis.client().hset(names.turn_meta(turn), "fence", 1)
+    nodes.ready(slots=1)
+    sweep.sweep()
+    assert redis.client().smembers(names.node_leases("home")) == {turn.encode()}
+    assert queue.waiting() == [late], "there is one slot, and it is taken"
+    redis.client().hset(names.turn_meta(turn), "closed", 1)
+    queue.release(turn, 1)
+    sweep.restore(row(turn))
+    assert not redis.client().exists(names.node_leases("home")), "its end has begun"
+
+
+async def test_what_waits_for_hours_keeps_its_place_and_its_text(ada: Member, node: PlayedNode) -> None:
+    turn = ada.ask(ada.session()).turn
+    writing = await node.take()
+    await writing.begin()
+    await writing.say("Because")
+    nodes.ready(state="starting")
+    await writing.end(TurnState.FAILED, retriable=True, reason="It was killed.")
+    kept = names.turn_meta(turn), names.turn_stream(turn)
+    for key in kept:
+        redis.client().expire(key, 60)
+    sweep.sweep()
+    assert [redis.client().ttl(key) > names.STREAM_TTL_SECONDS / 2 for key in kept] == [True, True]
+
+
 def test_a_sign_of_life_keeps_a_turn_with_its_node(ada: Member) -> None:
     nodes.ready()
     turn = ada.ask(ada.session()).turn
