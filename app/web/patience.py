@@ -11,6 +11,7 @@ from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
 from app.web.pace import GONE
+from app.web.security import HEADERS
 
 HEAD_SECONDS: Final = 15
 """From the first moment of a connection, or the first byte of its next request, to the last of the headers."""
@@ -26,7 +27,16 @@ PIECE_BYTES: Final = 2 << 10
 """What is read of a socket before others have their turn: it may be some hundred frames."""
 CONTROLS: Final = 32
 """Pings and pongs a second. A page sends none, and answers one of ours every twenty seconds."""
-SLOW: Final = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+def _bare(status: str) -> bytes:
+    """Return an answer that no middleware sees, with the headers that stand on all others."""
+    headers = HEADERS | {"cache-control": "no-store", "connection": "close", "content-length": "0"}
+    return "\r\n".join((f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in headers.items()), "", "")).encode()
+
+
+SLOW: Final = _bare("408 Request Timeout")
+BAD: Final = _bare("400 Bad Request")
 
 
 class Overdone(Exception):
@@ -145,7 +155,8 @@ class Http(HttpToolsProtocol):
         if not self._answered:
             self.transport.abort()
             return
-        super().send_400_response(msg)
+        self.transport.write(BAD)
+        self.transport.close()
         self._last_words()
 
     def pause_writing(self) -> None:

@@ -17,6 +17,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 
 from app.web import patience, server
 from app.web.deps import cookie_name
+from app.web.security import HEADERS
 from tests.fuzz.million import bend
 from tests.support.people import Member
 from tests.support.waiting import PATIENCE
@@ -123,10 +124,25 @@ async def test_a_request_that_does_not_come_has_an_end(site: Site, hurried: None
             heard = await client.hear()
         if beginning.startswith("half"):
             assert heard.startswith(b"HTTP/1.1 408 "), (beginning, later, heard)
+            assert guarded(heard)
 
     ways = [(beginning, later) for beginning in BEGINNINGS for later in (False, True)]
     ways.remove(("nothing", True))  # uvicorn's own five seconds end that one.
     await asyncio.gather(*(begin(beginning, later=later) for beginning, later in ways))
+
+
+def guarded(heard: bytes) -> bool:
+    """Whether the last answer has the headers that every answer of ours has, though the application never saw it."""
+    return all(f"{name}: {value}\r\n".encode() in heard for name, value in HEADERS.items()) and b"no-store" in heard
+
+
+async def test_what_is_no_request_is_refused_under_the_same_headers(site: Site) -> None:
+    for nonsense in ("\0\0\0\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\nA b: c\r\n\r\n"):
+        async with raw(site) as client:
+            await client.say(nonsense)
+            heard = await client.hear()
+            assert heard.startswith(b"HTTP/1.1 400 "), heard
+            assert guarded(heard)
 
 
 async def test_a_request_that_comes_in_pieces_is_answered(site: Site) -> None:
