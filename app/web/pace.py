@@ -21,7 +21,10 @@ RATE: Final = RateLimitItemPerSecond(200, 10)
 used them up is let on evenly, twenty a second: two hundred at once, every ten seconds, would be felt by everybody."""
 WAIT_SECONDS: Final = 15
 """How long one waits for room; whoever would have to for longer is told when to come back."""
-BETWEEN_SECONDS: Final = 0.01
+AT_ONCE: Final = RateLimitItemPerSecond(60, 10)
+"""Of those, as many as go in without a pause: four pages. The rest of a burst comes through the same door as a flood, where
+it costs an office that opens a dozen pages at once two seconds."""
+BETWEEN_SECONDS: Final = 0.02
 """From one that had to wait, of whichever address, to the next: however many flood, what they ask for comes one by one."""
 GONE: Final = "gone"
 """Where the server says in a request's state how to find out that whoever asked has left."""
@@ -58,7 +61,7 @@ class Pace:
 
     async def _waited(self, whose: str, gone: Callable[[], bool]) -> TooOften | None:
         line = self._lines.get(whose)
-        if line is None and await self._limiter.hit(RATE, whose):
+        if line is None and await self._limiter.hit(AT_ONCE, whose) and await self._limiter.hit(RATE, whose):
             return None
         line = self._lines.setdefault(whose, line or _Line())
         line.waiting += 1

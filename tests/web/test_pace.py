@@ -61,6 +61,20 @@ async def test_who_has_left_is_not_waited_for_and_who_stays_is_told_for_how_long
     assert door.came == ["/", "/"]
 
 
+async def test_a_burst_goes_in_at_once_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "AT_ONCE", RateLimitItemPerYear(3))
+    door, slept, real = Door(), [], asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(len(door.came))
+        await real(0)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    await asyncio.gather(*(door.knock() for _ in range(6)))
+    assert len(door.came) == 6
+    assert slept == [3, 4, 5], "three at once, and a pause before each of the others"
+
+
 async def test_nobody_waits_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "WAIT_SECONDS", 0.05)
     monkeypatch.setattr(pace, "RATE", RateLimitItemPerSecond(1))
@@ -75,9 +89,9 @@ async def test_those_who_had_to_wait_come_one_by_one_whatever_their_address(monk
     door, slept, known = Door(), [], set()
     real = asyncio.sleep
 
-    async def hit(_: RateLimitItem, whose: str) -> bool:
+    async def hit(item: RateLimitItem, whose: str) -> bool:
         try:
-            return whose in known
+            return item != pace.AT_ONCE and whose in known
         finally:
             known.add(whose)
 
