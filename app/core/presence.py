@@ -66,5 +66,22 @@ def processes() -> list[dict[str, Any]]:
     """Return what every process said last, by name; one that is gone is missing."""
     client = redis.client()
     keys = sorted(client.scan_iter(f"{names.PROCESS}*", count=1000))
-    found = [orjson.loads(raw) for raw in (client.mget(keys) if keys else []) if raw]
+    found = [one for raw in (client.mget(keys) if keys else []) if raw and (one := _read(raw))]
     return sorted(found, key=lambda one: (one["process"], one["host"], one["pid"]))
+
+
+def _read(raw: bytes) -> dict[str, Any] | None:
+    """Return what a process said; None where somebody else wrote there what no process says."""
+    try:
+        one = orjson.loads(raw)
+        numbers = [one[name] for name in ("pid", "started", "at", "cpu", "memory", "threads")]
+        words = [one[name] for name in ("process", "host", "version")]
+        for task, outcome, count, seconds in one["tasks"]:
+            numbers += [count, seconds]
+            words += [task, outcome]
+        times, waited = one["discord_waits"]
+        numbers += [times, waited]
+    except (ValueError, TypeError, KeyError):
+        return None
+    sound = all(type(number) in (int, float) for number in numbers) and all(isinstance(word, str) for word in words)
+    return one if sound and isinstance(one["tasks"], list) else None

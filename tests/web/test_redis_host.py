@@ -8,10 +8,11 @@ import pytest
 from redis.exceptions import ResponseError
 from sqlalchemy import func, select, text, update
 
-from app.core import redis
+from app.core import presence, redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Metric, Node, now
+from app.core.presence import Presence
 from app.services import anew, channels, dispatch, links, logins, metrics, sessions, sweep
 from app.services.nodes import MOST_SLOTS, register
 from app.web import socket
@@ -171,3 +172,19 @@ def test_what_cannot_be_in_the_queue_stops_nobody_for_good(
 )
 def test_a_redis_that_has_no_room_or_no_time_keeps_its_queue(said: Exception, is_damage: bool) -> None:
     assert anew.damage(said) is is_damage
+
+
+async def test_junk_in_the_name_of_a_process_breaks_no_page(site: Site, ada: Member) -> None:
+    Presence("worker").say()
+    sound = orjson.loads(redis.client().get(processes_key()[0]))
+    bent = [sound | {name: word} for name in sound for word in (None, "x", [], {}, [[1, 2, 3, 4]]) if type(word) is not type(sound[name])]
+    for number, raw in enumerate([*JUNK, *map(orjson.dumps, bent), b"[]", b"7", b"{}"]):
+        redis.client().set(f"{names.PROCESS}junk-{number}", raw)
+    assert [one["process"] for one in presence.processes()] == ["worker"]
+    async with site.browser() as browser:
+        answer = (await browser.get("/metrics")).raise_for_status()
+    assert 'process="worker"' in answer.text
+
+
+def processes_key() -> list[bytes]:
+    return list(redis.client().scan_iter(f"{names.PROCESS}*"))
