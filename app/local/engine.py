@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from app.local import envfile
 from app.local.errors import MissingPart
 from app.local.home import Home
-from workers.inference.engine.command import Machine
 
 LIBRARY = "libgomp.so.1"
 """OpenMP, which the Linux build of xllamacpp leaves to the system; most have it, the slimmest images do not."""
@@ -46,9 +45,12 @@ def sees_gpu() -> bool:
 
     The wheel on PyPI computes on the CPU alone but for a Mac's; others, put in its place, do more.
     """
+    # Loaded here: `up` asks nothing of it, and starts sooner without.
+    from workers.inference.engine.command import Machine
+
     if not Machine.here().gpu:
         return True
-    # Loaded here: 100 MB that only a machine with a GPU has to ask.
+    # 100 MB that only a machine with a GPU has to load.
     import xllamacpp
 
     kinds = xllamacpp.ggml_backend_dev_type
