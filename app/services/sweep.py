@@ -127,8 +127,11 @@ def _mend(tx: Transaction, turn: Turn, forgotten: bool) -> bool:
 
 
 def _queue(tx: Transaction, turn: Turn, attempt: int) -> bool:
-    session, user = tx.get_one(Session, turn.session_id), str(turn.user_id)
-    share = shares.of(user, tx.get_one(User, turn.user_id).role)
+    session, owner = tx.get(Session, turn.session_id), tx.get(User, turn.user_id)
+    if session is None or owner is None:
+        return False  # Deleted since the turns were read, and the turn with it.
+    user = str(owner.id)
+    share = shares.of(user, owner.role)
     return queue.enqueue(
         str(turn.id),
         user,

@@ -306,6 +306,17 @@ def test_one_turn_that_cannot_be_mended_keeps_no_other_from_it(ada: Member, monk
     assert row(good).attempt == 2
 
 
+def test_a_turn_deleted_in_this_moment_keeps_no_other_from_being_mended(ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = ada.session()
+    gone, kept = ada.ask(session).turn, ada.ask(ada.session()).turn
+    read = [row(gone), row(kept)]
+    sessions.remove(session, ada.id)
+    redis.client().flushall()
+    monkeypatch.setattr(sweep, "_unfinished", lambda _: read)
+    assert sweep.sweep() == 1
+    assert queue.waiting() == [kept]
+
+
 def test_an_emptied_redis_gives_no_node_more_turns_than_it_has_slots(ada: Member) -> None:
     nodes.ready(slots=1)
     session = ada.session()
