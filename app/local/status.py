@@ -8,6 +8,7 @@ from app.local.home import Home
 from app.local.settings import Settings
 from app.local.supervision import Supervisor
 from app.services import condition
+from app.wire.jobs import figure
 
 #: What is said when nothing runs: the same keys, nothing in them.
 NOTHING: dict[str, Any] = {"url": None, "processes": {}, "services": None, "nodes": [], "keeping": None}
@@ -75,18 +76,26 @@ def _nodes(known: Settings) -> list[dict[str, Any]]:
                 {
                     "name": one.name,
                     "lane": said.get("lane", "queue"),
-                    "slots": int(said.get("slots", 0)),
+                    "slots": int(_number(said.get("slots"))),
                     "busy": one.busy,
                     "state": "draining" if state == "ready" and one.draining else state,
                     "model": said.get("model"),
-                    "tokens_per_second": float(said.get("tokens_per_second") or 0) or None,
-                    "memory": int(sum(float(said.get(part) or 0) for part in ("memory", "resident"))) or None,
-                    **{part: float(said[part]) for part in ("free", "battery", "plugged", "heat") if said.get(part)},
+                    "tokens_per_second": _number(said.get("tokens_per_second")) or None,
+                    "memory": int(sum(_number(said.get(part)) for part in ("memory", "resident"))) or None,
+                    **{part: _number(said[part]) for part in ("free", "battery", "plugged", "heat") if said.get(part)},
                 }
             )
         return found
     except ServerDown:
         return []
+
+
+def _number(said: str | None) -> float:
+    """What a node says as a figure; 0 where it says none, or nonsense: it may be a stolen one."""
+    try:
+        return figure(float(said or 0)) or 0.0
+    except ValueError:
+        return 0.0
 
 
 def show(found: dict[str, Any]) -> None:

@@ -160,6 +160,7 @@ def _client(settings: Settings) -> Iterator[Any]:
         password=settings.redis_password,
         socket_timeout=3,
         decode_responses=True,
+        encoding_errors="replace",  # What a node says of itself is anybody's word.
         # Whoever asks has patience of its own.
         retry=Retry(NoBackoff(), 0),
     )

@@ -13,6 +13,7 @@ from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Metric, Node, now
 from app.core.presence import Presence
+from app.local import status
 from app.services import anew, channels, dispatch, links, logins, metrics, sessions, sweep
 from app.services.nodes import MOST_SLOTS, register
 from app.web import socket
@@ -26,6 +27,7 @@ from tests.support.servers import Servers
 from tests.support.waiting import until_async
 from tests.support.website import Site
 
+FIELDS = ("slots", "tokens_per_second", "memory", "resident", "free", "battery", "plugged", "heat", "lane", "model", "state")
 JUNK = (b"\xff\xfe", b"nonsense", b"", b"*" * 100_000, b"00000000-0000-7000-8000-000000000000")
 
 
@@ -172,6 +174,15 @@ def test_what_cannot_be_in_the_queue_stops_nobody_for_good(
 )
 def test_a_redis_that_has_no_room_or_no_time_keeps_its_queue(said: Exception, is_damage: bool) -> None:
     assert anew.damage(said) is is_damage
+
+
+def test_status_shows_a_node_that_says_nonsense_of_itself(servers: Servers) -> None:
+    register("evil", 1)
+    for word in (b"\xff", b"x", b"-1", b"1e999", b"nan", b""):
+        redis.client().hset(names.node_key("evil"), mapping=dict.fromkeys([*FIELDS, b"\xff"], word))
+        redis.client().sadd(names.NODES, "evil")
+        [shown] = status._nodes(servers.settings)
+        assert (shown["name"], shown["slots"], shown["memory"], shown["tokens_per_second"]) == ("evil", 0, None, None)
 
 
 async def test_junk_in_the_name_of_a_process_breaks_no_page(site: Site, ada: Member) -> None:
