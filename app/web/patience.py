@@ -8,9 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame
-from websockets.http11 import Request
 
-from app.web.pace import GONE
 from app.web.security import HEADERS
 
 HEAD_SECONDS: Final = 15
@@ -124,7 +122,6 @@ class Http(HttpToolsProtocol):
             raise Overdone
         self._unread, self._in_head, self._in_body = 0, False, True
         self._coming.start(BODY_SECONDS, self._too_slow)
-        self.scope["state"][GONE] = self.transport.is_closing
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -261,12 +258,6 @@ class WebSocket(WebSocketsSansIOProtocol):
         super().on_task_complete(task)
         if not self.disconnected:
             self._going.start(STUCK_SECONDS, self.transport.abort)
-
-    def handle_connect(self, event: Request) -> None:
-        """Begin a socket."""
-        super().handle_connect(event)
-        if not self.handshake_complete:  # It is no refusal: there is a scope, and what reads it runs only after this.
-            self.scope["state"][GONE] = self.transport.is_closing
 
     def handle_ping(self) -> None:
         """Answer a ping."""

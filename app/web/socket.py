@@ -13,7 +13,7 @@ import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
 
 from app.core import clock, redis
@@ -70,7 +70,7 @@ class ChatSocket:
         self._stamps: Final = Stamps()
         self._ended: Final = ended
         """Set by the doorkeeper when they are not welcome any more."""
-        self._limiter: Final = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._limiter: Final = MovingWindowRateLimiter(MemoryStorage())
         self._pause = 1.0
         self._flooded = -2 * MOST_PAUSE_SECONDS
         """When a flood was last left unread."""

@@ -5,7 +5,7 @@ import threading
 
 import httpx
 import pytest
-from limits import RateLimitItemPerMinute, RateLimitItemPerSecond, RateLimitItemPerYear
+from limits import RateLimitItemPerHour, RateLimitItemPerMinute, RateLimitItemPerSecond
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
@@ -54,7 +54,7 @@ async def test_who_asks_too_fast_waits_and_nobody_else_does(site: Site, ada: Mem
     monkeypatch.setattr(pace, "RATE", RateLimitItemPerSecond(3))
     async with there(2) as fast:
         assert {(await fast.get("/login")).status_code for _ in range(5)} == {200}, "it waits"
-    monkeypatch.setattr(pace, "RATE", RateLimitItemPerYear(2))
+    monkeypatch.setattr(pace, "RATE", RateLimitItemPerHour(2))
     async with there(3) as fast, site.browser() as here:
         answers = [await fast.get(path) for path in ("/login", "/login", "/login", "/v1/models")]
         assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
