@@ -1,6 +1,7 @@
 """Seeing to it that a worker whose end has begun comes to it."""
 
 import os
+import sys
 import threading
 from typing import Any, Final, NoReturn
 
@@ -10,8 +11,6 @@ log = structlog.get_logger(__name__)
 
 PARTING_SECONDS: Final = 20.0
 """How long a worker may take to end by itself after an error that Celery cannot go on from."""
-FAILED: Final = 1
-"""Celery's exit status after such an error (`celery.worker.state` is not loaded for a number)."""
 
 
 def run(worker: Any) -> NoReturn:
@@ -23,12 +22,14 @@ def run(worker: Any) -> NoReturn:
     """
     stop = worker.stop
 
-    def stop_in_time(*given: Any, exitcode: int | None = None, **options: Any) -> None:
-        if exitcode == FAILED:
+    def stop_in_time(*given: Any, **options: Any) -> None:
+        # The exit status does not tell: Celery gives Ctrl-C the same one as an error. An end that was asked for is a
+        # SystemExit or KeyboardInterrupt.
+        if isinstance(sys.exc_info()[1], Exception):
             watch = threading.Timer(PARTING_SECONDS, _end)
             watch.daemon = True
             watch.start()
-        stop(*given, exitcode=exitcode, **options)
+        stop(*given, **options)
 
     worker.stop = stop_in_time
     worker.start()
@@ -38,4 +39,4 @@ def run(worker: Any) -> NoReturn:
 def _end() -> None:
     threads = [thread.name for thread in threading.enumerate() if not thread.daemon]
     log.error("worker.hangs", threads=threads, seconds=PARTING_SECONDS)
-    os._exit(FAILED)
+    os._exit(1)
