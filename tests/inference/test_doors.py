@@ -55,7 +55,7 @@ def node(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> Node:
     keys = NodeKeys.of(MASTER, "home").dump()
     # Nothing answers at this address; the doors are there all the same.
     given = {"node": "home", "node_keys": keys, "llama_url": "http://127.0.0.1:9", "drain_seconds": 0}
-    return Node(NodeSettings(_env_file=None, **given))  # type: ignore[call-arg,arg-type]
+    return Node(NodeSettings(_env_file=None, **given))  # type: ignore[call-arg,arg-type]  # Pydantic reads more than it declares.
 
 
 def test_a_door_that_falls_out_is_opened_again_and_costs_no_other(node: Node) -> None:
