@@ -86,8 +86,10 @@ async def _answer(
             if writing.done():
                 return JSONResponse(shape.whole(*writing.result()), headers=headers)
             if ended.is_set():
-                raise NotSignedIn(ENDED)
+                raise NotSignedIn
             return Response(status_code=HUNG_UP)
+    except NotSignedIn:
+        raise NotSignedIn(ENDED) from None
     finally:
         for task in tasks:
             task.cancel()

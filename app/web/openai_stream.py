@@ -68,8 +68,10 @@ class EventStream(Response):
                     if writing.done():
                         writing.result()
                     elif ending.done():
-                        raise NotSignedIn(ENDED)
-        except NotSignedIn as error:
+                        raise NotSignedIn
+        except NotSignedIn:
+            # Ended just before or since it is listened for: the same to who asked, whose prompt had been taken.
+            error = NotSignedIn(ENDED)
             writing.cancel()
             await asyncio.wait((writing,))
             if self._begun:

@@ -336,6 +336,21 @@ async def test_a_token_that_ends_ends_what_it_has_open(
     await until_async(lambda: asyncio.to_thread(lambda: the_turn().stopped))
 
 
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_token_that_ends_between_the_asking_and_the_listening_ends_it_alike(
+    client: openai.AsyncOpenAI, node: PlayedNode, ada: Member, monkeypatch: pytest.MonkeyPatch, streamed: bool
+) -> None:
+    def headers(user: str) -> dict[str, str]:
+        _revoke(ada)
+        return {}
+
+    monkeypatch.setattr("app.web.openai_chat.rate_headers", headers)
+    with pytest.raises(openai.AuthenticationError, match="has ended") as told:
+        await _listen(client, streamed)
+    assert told.value.code == "invalid_api_key"
+    await until_async(lambda: asyncio.to_thread(lambda: the_turn().stopped))
+
+
 async def _listen(client: openai.AsyncOpenAI, streamed: bool) -> None:
     answer: Any = await client.chat.completions.create(model="stand-in", messages=ASKED, stream=streamed)
     async for _ in answer:
