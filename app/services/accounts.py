@@ -122,11 +122,16 @@ def disable(name: str, actor: str, door: Door, by: Person | None = None) -> None
     with transaction() as tx:
         user = _known(tx, name)
         above(by, user.role)
+        # Whoever takes in a prompt or a login or makes a token holds the row of its user until that is committed, and a
+        # prompt looks at it again where this was first: what is not seen below is not there, and will not be.
         _keep_an_owner(tx, user)
         user.disabled_at = user.disabled_at or now()
         ended = logins.end_all(tx, user.id)
         tx.execute(update(ApiToken).where(ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None)).values(revoked_at=now()))
-        unfinished = tx.scalars(select(Turn.id).where(Turn.user_id == user.id, Turn.finished_at.is_(None))).all()
+        # Stopped for good with the ban itself: where this process dies before it has told anybody, the sweeper does.
+        mine = select(Turn.id).where(Turn.user_id == user.id, Turn.finished_at.is_(None))
+        unfinished = tx.scalars(mine.order_by(Turn.id).with_for_update()).all()
+        tx.execute(update(Turn).where(Turn.id.in_(unfinished)).values(stopped=True))
         audit.record(tx, actor, door, "user.disable", user.name)
     logins.tell(user.id, ended)
     for turn in unfinished:
@@ -180,9 +185,14 @@ def _known(tx: Transaction, name: str) -> User:
 
 
 def _keep_an_owner(tx: Transaction, user: User) -> None:
-    """Raise NotAllowed where nobody would be left to look after the platform."""
-    owners = tx.scalars(select(User.id).where(User.role == "owner", User.disabled_at.is_(None)).with_for_update()).all()
-    if list(owners) == [user.id]:
+    """Raise NotAllowed where nobody would be left to look after the platform; the account is held until the commit."""
+    owner = (User.role == "owner") & User.disabled_at.is_(None)
+    # In one order, so that two of these at once, or one beside prompts that came together, never wait for each other.
+    held = tx.scalars(
+        select(User).where(owner | (User.id == user.id)).order_by(User.id).with_for_update(),
+        execution_options={"populate_existing": True},
+    ).all()
+    if [one.id for one in held if one.role == "owner" and not one.disabled_at] == [user.id]:
         raise NotAllowed(f"{user.name} is the only owner: make somebody else one first, `meatlizard user role NAME owner`.")
 
 

@@ -6,19 +6,21 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session as Transaction
 
 from app.core.config import settings
 from app.core.db import single
-from app.core.models import new_id, now
+from app.core.models import User, new_id, now
 from app.services.sessions import NOT_HERE
 from app.wire.errors import BadInput, NotFound, PromptTooLong
 
 # The message is written from the turn's row: where the same prompt came in on another socket a moment before, the turn
 # is not made, and then neither is the message. Who is in `known` was answered before. However many prompts came at
 # the same time, each stands for itself: one that is refused changes nothing for the others. Rows are locked in one order,
-# so that two of these at once never wait for each other.
+# so that two of these at once never wait for each other. Who is shut out in this moment is held by that act and looked at
+# again after it: their prompt is refused, or was there to be stopped.
 _KEEP: Final = text("""
 with asked as (
   select * from unnest(
@@ -26,9 +28,11 @@ with asked as (
     cast(:parent as uuid[]), cast(:door as text[]), cast(:body as bytea[]), cast(:title as bytea[]), cast(:sampling as jsonb[]),
     cast(:form as bytea[]), cast(:model as text[]), cast(:most as jsonb[])
   ) with ordinality as given(turn, message, person, session, client, parent, door, body, title, sampling, form, model, most, nth)
+), welcome as (
+  select id, role from users where id in (select person from asked) and disabled_at is null order by id for key share
 ), owner as (
   select a.nth, s.node, s.title, u.role
-  from asked a join sessions s on s.id = a.session and s.user_id = a.person and s.closed_at is null join users u on u.id = s.user_id
+  from asked a join sessions s on s.id = a.session and s.user_id = a.person and s.closed_at is null join welcome u on u.id = s.user_id
 ), known as (
   select a.nth from asked a join turns t on t.session_id = a.session and t.client_id = a.client
 ), placed as (
@@ -148,6 +152,14 @@ def _keep(prompts: Sequence[Prompt]) -> list[Kept]:
         Kept(turn, message, row.role, row.node, row.title and bytes(row.title), row.mine, row.known, row.placed, row.queued, row.kept)
         for (turn, message), row in zip(made, single(_KEEP, words), strict=True)
     ]
+
+
+def welcome(tx: Transaction, user: UUID) -> User:
+    """Return whose prompt it is, held until the commit; raise NotFound where they were shut out a moment ago."""
+    query = select(User).where(User.id == user, User.disabled_at.is_(None)).with_for_update(read=True, key_share=True)
+    if (found := tx.scalar(query)) is None:
+        raise NotFound(NOT_HERE)
+    return found
 
 
 def client_id(value: str) -> UUID:

@@ -58,7 +58,13 @@ def digest(token: str) -> bytes:
 
 
 def begin(tx: Transaction, user: UUID, how: str, user_agent: str, address: str) -> str:
-    """Return the token of a new login, begun in the transaction of the act that proved who they are."""
+    """Return the token of a new login, begun in the transaction of the act that proved who they are.
+
+    Raises NotSignedIn where they were shut out a moment ago.
+    """
+    query = select(User.id).where(User.id == user, User.disabled_at.is_(None)).with_for_update(read=True, key_share=True)
+    if tx.scalar(query) is None:
+        raise NotSignedIn
     token = secrets.token_urlsafe(32)
     expires = now() + timedelta(days=settings().login_days)
     agent = "".join(char for char in user_agent if char.isprintable())[:200]

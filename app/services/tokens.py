@@ -71,7 +71,8 @@ def new(
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     expires = now() + timedelta(days=days) if days is not None else None
     with transaction() as tx:
-        owner = tx.scalar(select(User).where(User.name == user.strip().lower())) if user.isprintable() else None
+        query = select(User).where(User.name == user.strip().lower()).with_for_update(read=True, key_share=True)
+        owner = tx.scalar(query) if user.isprintable() else None
         if owner is None:
             raise NotFound(f"There is no user {user!r}; `meatlizard user list` shows who there is.")
         if owner.disabled_at:

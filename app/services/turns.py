@@ -182,7 +182,7 @@ def _retry(user: str, session: str, client_id: str, turn: str, door: Door, limit
             raise NotFound("This turn is not here any more. Reload the page.")
         if not TurnState(old.state).final:
             raise BadInput("This prompt is still being answered. Stop it first.")
-        share = shares.of(user, tx.get_one(User, owner.user_id).role)
+        share = shares.of(user, intake.welcome(tx, owner.user_id).role)
         new = _turn(tx, owner, client_id, old, door, share.waiting if limited else UNLIMITED)
         accepted = _accepted(tx, owner, new, old.prompt_id)
     _wait([queue.Entry(str(new), user, session, owner.node or "", share.weight, share.running, old.wanted_model or "")])
