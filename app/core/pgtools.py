@@ -11,7 +11,10 @@ from typing import Any
 import psycopg2
 from sqlalchemy import URL, make_url
 
+from app.core.plain import CONNECT_ARGS
 from app.wire.errors import MeatLizardError, Unavailable
+
+_WITHOUT_LIMIT = CONNECT_ARGS | {"options": "", "connect_timeout": 5}
 
 
 def tool(name: str) -> Path:
@@ -48,10 +51,10 @@ def beside(url: str, database: str) -> str:
 
 @contextmanager
 def connected(url: str) -> Iterator[Any]:
-    """Give a plain connection without any time limit, for what takes as long as it takes; raise Unavailable."""
+    """Give a plain connection without any time limit while the server lives, for what takes as long as it takes; raise Unavailable."""
     given: URL = make_url(url).set(drivername="postgresql")
     try:
-        connection = psycopg2.connect(given.render_as_string(hide_password=False), connect_timeout=5)
+        connection = psycopg2.connect(given.render_as_string(hide_password=False), **_WITHOUT_LIMIT)
     except psycopg2.OperationalError as error:
         raise Unavailable(f"PostgreSQL does not answer: {_line(error)}") from error
     with closing(connection):

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import psycopg2
 
+from app.core import silence
 from app.core.config import settings
 from app.wire import sockets
 from app.wire.errors import Unavailable
@@ -20,7 +21,10 @@ CONNECT_ARGS = {
     "options": "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=60000",
     "application_name": "meatlizard",
 }
-"""libpq's parameters: seconds, and milliseconds inside `options`."""
+"""libpq's parameters: seconds, and milliseconds inside `options`. These see to a dead line and to a statement that takes
+too long; to a server that is silent, `silence` does."""
+
+silence.watch()
 
 _kept: Final[dict[str, Any]] = {}
 """The connection that the next block takes, by the address that it leads to: one at most."""
