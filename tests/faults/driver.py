@@ -1,8 +1,9 @@
-"""Decides from a seed what breaks when; every kind comes before any comes again."""
+"""Decides from a seed what breaks when; every sort comes before any comes again."""
 
 import asyncio
 import random
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,6 +30,7 @@ class Done:
     """One fault that was injected."""
 
     name: str
+    sort: str
     at: float
     """Seconds from the beginning."""
     seconds: float
@@ -65,7 +67,14 @@ class Driver:
                     self._deck, rounds = self._shuffled(), rounds + 1
 
     def _shuffled(self) -> list[Injection]:
-        return self._dice.sample(self._injections, len(self._injections))
+        """Return what comes next: each sort once, on one of those it can be done to."""
+        if self._each_once:
+            return self._dice.sample(self._injections, len(self._injections))
+        sorts: dict[str, list[Injection]] = defaultdict(list)
+        for one in self._injections:
+            sorts[one.sort].append(one)
+        chosen = [self._dice.choice(alike) for alike in sorts.values()]
+        return self._dice.sample(chosen, len(chosen))
 
     def _next(self) -> Injection | None:
         """Take the next one whose target is whole; only one at a time of those that all feel."""
@@ -88,7 +97,7 @@ class Driver:
         finally:
             del self._busy[injection.target]
         now = time.monotonic()
-        self.done.append(Done(injection.name, began - self._began, now - began, trouble))
+        self.done.append(Done(injection.name, injection.sort, began - self._began, now - began, trouble))
 
 
 def _each_once(injections: list[Injection], dice: random.Random) -> list[Injection]:

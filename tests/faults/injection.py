@@ -2,8 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Final
 
 from tests.faults.stage import SERVERS
+
+OF_NODES: Final = ("node", "llama.cpp")
+"""Of these there are several, one like the other."""
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,12 @@ class Injection:
     @property
     def name(self) -> str:
         return f"{self.kind}: {self.target}"
+
+    @property
+    def sort(self) -> str:
+        """The kind and what it is done to, whichever node of several."""
+        of_nodes = (one for one in OF_NODES if self.target.startswith(one))
+        return f"{self.kind}: {next(of_nodes, self.target)}"
 
     @property
     def shared(self) -> bool:

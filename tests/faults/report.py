@@ -93,8 +93,8 @@ def _kinds(results: list[dict[str, Any]]) -> str:
     longest: dict[str, float] = defaultdict(float)
     for one in results:
         for fault in one["faults"]:
-            counted[fault["name"]] += 1
-            longest[fault["name"]] = max(longest[fault["name"]], fault["seconds"])
+            counted[fault["sort"]] += 1
+            longest[fault["sort"]] = max(longest[fault["sort"]], fault["seconds"])
     lines = ["## What was tried", "", "| fault | times | longest |", "|---|---|---|"]
     lines += [f"| {name} | {times} | {longest[name]:.0f} s |" for name, times in sorted(counted.items())]
     return "\n".join([*lines, f"| all | {counted.total()} | |"])

@@ -41,7 +41,7 @@ SHORT: Final = Size(3, 24, Pace(45, 0.35, 2.5), each_once=True)
 
 def long(minutes: float, *, drill: bool = False) -> Size:
     """The long form: faults of up to a minute, about one every five seconds."""
-    return Size(4, 24, Pace(minutes * 60, 4.2, 60), drill=drill)
+    return Size(4, 48, Pace(minutes * 60, 3.6, 60), drill=drill)
 
 
 @dataclass
