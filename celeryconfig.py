@@ -3,6 +3,7 @@
 Why each was chosen, and which hole it closes: docs/decisions/0003-celery-on-redis.md.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from celery.app.amqp import AMQP
@@ -20,6 +21,15 @@ class Discreet(AMQP):  # type: ignore[misc]  # Celery has no types.
         message.headers["argsrepr"] = shown.arguments(args or ())
         message.headers["kwargsrepr"] = shown.arguments(list((kwargs or {}).values())) if kwargs else "{}"
         return message
+
+    def _create_task_sender(self) -> Callable[..., Any]:
+        """Send without declaring the queue each time a connection is new: whoever consumes it has, and a list needs none.
+
+        Where the broker is lost just while a queue is declared, kombu 5.7 mends the connection and goes on with the
+        channel it has closed: an AttributeError, which nobody tries again.
+        """
+        send: Callable[..., Any] = super()._create_task_sender()
+        return lambda *args, **options: send(*args, **{"declare": [], **options})
 
     @property
     def task_protocols(self) -> dict[int, Any]:

@@ -276,8 +276,13 @@ async def chat(socket: WebSocket, session: str) -> None:
             async with _counted(who, address(socket)):
                 await ChatSocket(socket, who, session, state.hub, state.redis, state.intake, ended).run()
     except NotSignedIn as error:
-        await socket.close(SIGN_IN_AGAIN, str(error)[:120])
+        await _close(socket, SIGN_IN_AGAIN, error)
     except NotFound as error:
-        await socket.close(NO_SUCH_SESSION, str(error)[:120])
+        await _close(socket, NO_SUCH_SESSION, error)
     except MeatLizardError as error:
-        await socket.close(TRY_AGAIN, str(error)[:120])
+        await _close(socket, TRY_AGAIN, error)
+
+
+async def _close(socket: WebSocket, code: int, why: MeatLizardError) -> None:
+    with contextlib.suppress(WebSocketDisconnect):  # Who did not wait has closed it already.
+        await socket.close(code, str(why)[:120])

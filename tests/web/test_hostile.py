@@ -5,13 +5,17 @@ import threading
 
 import httpx
 import pytest
+from fastapi import FastAPI, WebSocket
 from limits import RateLimitItemPerHour, RateLimitItemPerMinute, RateLimitItemPerSecond
+from starlette.requests import HTTPConnection
+from starlette.types import Message
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from app.services import limits, tokens
-from app.web import aside, pace
-from app.wire.errors import Busy
+from app.services.person import Person
+from app.web import aside, pace, socket
+from app.wire.errors import Busy, Unavailable
 from app.wire.states import Door
 from tests.support import hostile
 from tests.support.nodes import PlayedNode
@@ -86,3 +90,23 @@ async def test_sessions_are_not_begun_without_end(site: Site, ada: Member, monke
     monkeypatch.setattr(limits, "SESSIONS", RateLimitItemPerMinute(2))
     async with site.browser(ada) as browser:
         assert [(await browser.post("/api/sessions")).status_code for _ in range(3)] == [201, 201, 429]
+
+
+async def test_who_hangs_up_before_they_are_let_in_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL is away for a while, and a page does not wait until it is told so."""
+
+    async def nobody_knows(_: HTTPConnection) -> Person:
+        raise Unavailable
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+        if message["type"] == "websocket.close":
+            raise OSError("closed by the other side")
+
+    sent: list[str] = []
+    monkeypatch.setattr(socket, "person", nobody_knows)
+    await socket.chat(WebSocket({"type": "websocket", "app": FastAPI()}, receive, send), "any")
+    assert sent == ["websocket.accept", "websocket.close"]

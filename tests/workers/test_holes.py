@@ -9,6 +9,7 @@ from uuid import UUID
 
 import kombu
 import pytest
+from kombu.transport.redis import Channel
 from packaging.version import Version
 from pytest_celery import CeleryTestSetup
 
@@ -67,6 +68,22 @@ def test_whoever_sends_into_a_broker_that_is_gone_is_told(servers: Servers, monk
     monkeypatch.setitem(broker.celery().conf, "broker_url", "redis://127.0.0.1:1/0")
     with pytest.raises(Unavailable):
         broker.enqueue(names.SWEEP)
+
+
+def test_a_broker_that_is_lost_while_a_queue_is_declared_loses_no_task(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kombu would go on with the channel that it has just closed: so nothing is declared by who sends."""
+    bind, lost = Channel._queue_bind, [ConnectionResetError()]
+
+    def losing(*args: Any) -> None:
+        if lost:
+            raise lost.pop()
+        bind(*args)
+
+    monkeypatch.setattr(Channel, "_queue_bind", losing)
+    broker.enqueue(names.SWEEP, queue="new")
+    assert redis.client().llen("new") == 1
 
 
 def test_what_a_dead_worker_had_taken_comes_back(servers: Servers) -> None:
