@@ -14,7 +14,7 @@ from app.core import keys
 from app.core.broker import ask_relay
 from app.core.db import single, transaction
 from app.core.models import Message, Session, Turn, new_id, now
-from app.services import markdown, underway
+from app.services import underway
 from app.wire import names
 from app.wire.errors import BadInput, NotFound
 from app.wire.states import TurnState
@@ -146,7 +146,7 @@ def remove(session: str, user: str) -> None:
 
 
 def show(session: str, user: str) -> Shown:
-    """Return a person's session with its messages, rendered, oldest first."""
+    """Return a person's session with its messages, oldest first."""
     with transaction() as tx:
         found = owned(tx, session, user)
         ring = keys.rest(session)
@@ -159,7 +159,6 @@ def show(session: str, user: str) -> Shown:
                 "parent": str(message.parent_id) if message.parent_id else None,
                 "role": message.role,
                 "text": body,
-                "html": markdown.render(body),
                 "created_at": message.created_at.isoformat(),
             }
             if turn := replied.get(message.id):

@@ -18,7 +18,6 @@ from app.services import (
     dispatch,
     events,
     intake,
-    markdown,
     nodes,
     outcomes,
     queue,
@@ -47,7 +46,6 @@ class Accepted:
     message: str
     parent: str | None
     title: str
-    html: str
     text: str
     begun: bool = False  # Whether a node was given the turn at once.
 
@@ -144,7 +142,7 @@ def _answer(asked: Prompted, kept: intake.Kept, begun: Collection[str]) -> Accep
         return _not_kept(kept, asked.user, asked.session, asked.client_id)
     words, turn = intake.clean(asked.words), str(kept.turn)
     title = keys.rest(asked.session).open(kept.title).decode() if kept.title else ""
-    return Accepted(turn, str(kept.message), asked.parent, title, markdown.render(words), words, turn in begun)
+    return Accepted(turn, str(kept.message), asked.parent, title, words, turn in begun)
 
 
 def _not_kept(kept: intake.Kept, user: str, session: str, client_id: str) -> Accepted:
@@ -229,7 +227,7 @@ def _accepted(tx: Transaction, session: Session, turn: UUID, prompt: UUID) -> Ac
     message = tx.get_one(Message, prompt)
     words = keys.rest(str(session.id)).open(message.body).decode()
     parent = str(message.parent_id) if message.parent_id else None
-    return Accepted(str(turn), str(prompt), parent, sessions.title(session), markdown.render(words), words)
+    return Accepted(str(turn), str(prompt), parent, sessions.title(session), words)
 
 
 def accepted(turn: str, user: str, session: str) -> tuple[Accepted, str]:

@@ -2,27 +2,44 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from app.services import asking
+from app.services import asking, markdown
 from app.services.asking import Asking
 from app.services.turns import Accepted
 from app.wire.errors import MeatLizardError
+from app.wire.states import Door
 
 TOGETHER: Final = 32
 """Prompts taken in at once; more only make the first of them wait for the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A prompt that was taken in."""
+
+    turn: Accepted
+    html: str
+    """Its text as pages show it; empty for what a program sent, which no page shows."""
+
+
+def shown(turn: Accepted) -> Taken:
+    """Give a kept prompt the form that pages show; a long one takes a thread's time."""
+    return Taken(turn, markdown.render(turn.text))
 
 
 class Intake:
     """Brings prompts to the services: while some are taken in, those that come gather, and go together next."""
 
     def __init__(self) -> None:
-        self._waiting: Final[deque[tuple[Asking, asyncio.Future[Accepted]]]] = deque()
+        self._waiting: Final[deque[tuple[Asking, asyncio.Future[Taken]]]] = deque()
         self._working: asyncio.Task[None] | None = None
 
-    async def submit(self, one: Asking) -> Accepted:
+    async def submit(self, one: Asking) -> Taken:
         """Keep a prompt; raise what is wrong with it. It is kept also where nobody waits for the answer any more."""
-        answer: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Taken] = asyncio.get_running_loop().create_future()
         self._waiting.append((one, answer))
         if self._working is None or self._working.done():
             self._working = asyncio.create_task(self._work(), name="intake")
@@ -32,7 +49,7 @@ class Intake:
         while self._waiting:
             some = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
             try:
-                found = await asyncio.to_thread(asking.submit_all, [one for one, _ in some])
+                found = await asyncio.to_thread(_taken, [one for one, _ in some])
             except Exception as error:
                 for _, answer in some:
                     if not answer.done():
@@ -45,3 +62,11 @@ class Intake:
                     answer.set_exception(given)
                 else:
                     answer.set_result(given)
+
+
+def _taken(some: Sequence[Asking]) -> list[Taken | MeatLizardError]:
+    found = zip(some, asking.submit_all(some), strict=True)
+    return [
+        kept if isinstance(kept, MeatLizardError) else shown(kept) if one.door is Door.WEB else Taken(kept, "")
+        for one, kept in found
+    ]

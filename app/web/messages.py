@@ -101,8 +101,8 @@ def parse(text: str | None) -> Message:
         raise BadInput(f"This message was not understood: {place}: {first['msg']}.") from error
 
 
-def accepted(turn: Accepted, identity: str) -> dict[str, Any]:
-    """Return what every page of a session hears when a prompt is kept."""
+def accepted(turn: Accepted, html: str, identity: str) -> dict[str, Any]:
+    """Return what every page of a session hears when a prompt is kept; `html` is its text as the page shows it."""
     return {
         "event": "accepted",
         "id": identity,
@@ -110,6 +110,6 @@ def accepted(turn: Accepted, identity: str) -> dict[str, Any]:
         "message": turn.message,
         "parent": turn.parent,
         "text": turn.text,
-        "html": turn.html,
+        "html": html,
         "title": turn.title,
     }

@@ -59,7 +59,7 @@ async def _begin(given: ChatRequest | CompletionRequest, request: Request, who: 
     session, parent = await asyncio.to_thread(conversations.begin, who.id, history)
     state = request.app.state
     try:
-        accepted = await state.intake.submit(
+        taken = await state.intake.submit(
             Asking(who, session, str(uuid4()), prompt, parent, Door.API, given.sampling(), address(request), wanted)
         )
     except MeatLizardError:
@@ -67,7 +67,7 @@ async def _begin(given: ChatRequest | CompletionRequest, request: Request, who: 
         with contextlib.suppress(MeatLizardError):
             await asyncio.to_thread(sessions.remove, session, who.id)
         raise
-    return ApiTurn(accepted.turn, session, who.id, state.hub, state.redis)
+    return ApiTurn(taken.turn.turn, session, who.id, state.hub, state.redis)
 
 
 async def _answer(

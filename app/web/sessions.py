@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, Field
 
-from app.services import dispatch, limits, session_list, sessions, turns
+from app.services import dispatch, limits, markdown, session_list, sessions, turns
 from app.services.person import Person
-from app.services.sessions import Summary
+from app.services.sessions import Shown, Summary
 from app.web.deps import Known, arriving
 
 router = APIRouter(prefix="/api", tags=["sessions"])
@@ -46,7 +46,7 @@ async def create_session(who: Annotated[Person, Depends(arriving)]) -> dict[str,
 @router.get("/sessions/{session}")
 async def show_session(session: str, who: Known) -> dict[str, Any]:
     """Return a session with all its messages and its unfinished turns."""
-    shown = await asyncio.to_thread(sessions.show, session, who.id)
+    shown = await asyncio.to_thread(_shown, session, who.id)
     for turn in shown.turns:
         if turn["state"] == "queued" and (place := await asyncio.to_thread(dispatch.place, turn["id"])):
             turn["position"], turn["eta"] = place
@@ -57,6 +57,13 @@ async def show_session(session: str, who: Known) -> dict[str, Any]:
         "messages": shown.messages,
         "turns": shown.turns,
     }
+
+
+def _shown(session: str, user: str) -> Shown:
+    found = sessions.show(session, user)
+    for message in found.messages:
+        message["html"] = markdown.render(message["text"])
+    return found
 
 
 @router.patch("/sessions/{session}")

@@ -21,11 +21,10 @@ from app.services import asking, limits, sessions, turns
 from app.services.accounts import Person
 from app.services.asking import Asking
 from app.services.rights import Right
-from app.services.turns import Accepted
 from app.stream.hub import LOST, Hub
 from app.web import messages
 from app.web.deps import address, person
-from app.web.intake import Intake
+from app.web.intake import Intake, Taken, shown
 from app.web.stamps import Stamp, Stamps, unstamped
 from app.web.watch import Watch
 from app.wire import names
@@ -164,15 +163,12 @@ class ChatSocket:
         match given:
             case messages.Prompt():
                 sampling = given.sampling.model_dump(exclude_none=True)
-                accepted = await self._intake.submit(
+                taken = await self._intake.submit(
                     Asking(self._who, session, given.id, given.text, given.parent, Door.WEB, sampling, self._address)
                 )
-                await self._accept(accepted, given.id, came)
+                await self._accept(taken, given.id, came)
             case messages.Retry():
-                accepted = await asyncio.to_thread(
-                    asking.retry, self._who, session, given.id, given.turn, Door.WEB, self._address
-                )
-                await self._accept(accepted, given.id, came)
+                await self._accept(await asyncio.to_thread(self._retried, given), given.id, came)
             case messages.Resume():
                 await self._survive(functools.partial(self._resume, given))
             case messages.Stop():
@@ -191,8 +187,12 @@ class ChatSocket:
             return
         self._watch(given.turn, given.at)
 
-    async def _accept(self, accepted: Accepted, identity: str, came: float) -> None:
-        await self.send(messages.accepted(accepted, identity))
+    def _retried(self, given: messages.Retry) -> Taken:
+        return shown(asking.retry(self._who, self._session, given.id, given.turn, Door.WEB, self._address))
+
+    async def _accept(self, taken: Taken, identity: str, came: float) -> None:
+        accepted = taken.turn
+        await self.send(messages.accepted(accepted, taken.html, identity))
         log.info("turn.accepted", turn=accepted.turn)
         self._watch(accepted.turn, 0, self._stamps.accepted(accepted.turn, came), begun=accepted.begun)
         with contextlib.suppress(*redis.ERRORS):
@@ -223,9 +223,13 @@ class ChatSocket:
                     await self._survive(functools.partial(self._join, turn))
 
     async def _join(self, turn: str) -> None:
-        accepted, identity = await asyncio.to_thread(turns.accepted, turn, self._who.id, self._session)
-        await self.send(messages.accepted(accepted, identity))
+        taken, identity = await asyncio.to_thread(self._found, turn)
+        await self.send(messages.accepted(taken.turn, taken.html, identity))
         self._watch(turn, 0)
+
+    def _found(self, turn: str) -> tuple[Taken, str]:
+        accepted, identity = turns.accepted(turn, self._who.id, self._session)
+        return shown(accepted), identity
 
     async def _survive(self, work: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -94,7 +94,6 @@ def test_what_is_typed_is_kept_as_text(ada: Member, words: str, kept: str) -> No
     session = ada.session()
     accepted = ada.ask(session, words)
     assert accepted.text == kept
-    assert "<script" not in accepted.html
     assert sessions.show(session, ada.id).messages[0]["text"] == kept
 
 

@@ -17,11 +17,13 @@ NODE = "app.node workers.inference.process"
 NOBODY = {"matplotlib", "numpy", "PIL", "boto3", "botocore", "alembic", "mako", "rich", "IPython", "authlib", "joserfc", "httpx"}
 """Plots, the object store, migrations, colours, and signing in elsewhere are loaded where they are used."""
 NO_PAGE = {"fastapi", "starlette", "uvicorn", "jinja2"}
-NO_SERVICE = {"app.services", "markdown_it", "nh3", "pygments", "limits", "argon2"}
+NO_MARKDOWN = {"markdown_it", "nh3", "pygments"}
+"""Only pages show text as HTML."""
+NO_SERVICE = {"app.services", "limits", "argon2"} | NO_MARKDOWN
 NO_BOT = {"discord", "aiohttp"}
 LEFT_OUT = {
     "web": ("app.web.server app.web.main", NOBODY | NO_BOT | {"workers", "prometheus_client", "flower"}),
-    "worker": (WORKER, NOBODY | NO_PAGE | NO_BOT | {"prometheus_client", "flower"}),
+    "worker": (WORKER, NOBODY | NO_PAGE | NO_BOT | NO_MARKDOWN | {"prometheus_client", "flower"}),
     "beat": (
         "workers.beat workers.scheduler",
         NOBODY | NO_PAGE | NO_BOT | (NO_SERVICE - {"app.services"}) | {"workers.inbox", "app.services.turns", "sqlalchemy"},
@@ -31,7 +33,7 @@ LEFT_OUT = {
         # Its pages colour what they show.
         NOBODY | NO_PAGE | NO_BOT | (NO_SERVICE - {"pygments"}) | {"sqlalchemy", "psycopg2", "celery.bin.celery"},
     ),
-    "server-bot": ("bots.server.process bots.server.tasks", NOBODY | NO_PAGE | {"workers", "prometheus_client", "flower"}),
+    "server-bot": ("bots.server.process bots.server.tasks", NOBODY | NO_PAGE | NO_MARKDOWN | {"workers", "prometheus_client", "flower"}),
     "node": (NODE, NOBODY | NO_PAGE | NO_SERVICE | {"sqlalchemy", "psycopg2", "app.core"}),
     "sandbox": ("bots.sandbox.server", NOBODY | NO_PAGE | NO_SERVICE | {"sqlalchemy", "psycopg2", "celery", "redis", "discord"}),
 }
