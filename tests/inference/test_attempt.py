@@ -9,8 +9,9 @@ import pytest
 
 from app.stream.growing import GrowingReply
 from app.wire.jobs import REFUSED, Job, Outcome
+from app.wire.states import Verdict
 from workers.inference.attempt import NOT_UNDERSTOOD, Attempt
-from workers.inference.engine import End, EngineRefused, Fitted, Text, Usage
+from workers.inference.engine import End, EngineRefused, Fitted, Progress, Text, Usage
 
 
 class Odd:
@@ -76,3 +77,57 @@ async def test_a_node_stamps_each_hop_on_the_platforms_clock_and_gives_back_the_
         "first": 1_700_000_002_000.0,
         "last": 1_700_000_003_000.0,
     }
+
+
+class Counting:
+    """An engine whose tokens are words, and that is told to stop after some."""
+
+    def __init__(self, reply: GrowingReply, stop_after: int = 0) -> None:
+        self.reply, self.stop_after = reply, stop_after
+        self.asked = 0
+        """The most that it was asked for."""
+
+    def health(self) -> Any:
+        return SimpleNamespace(model="counting")
+
+    async def tokens(self, text: str) -> int:
+        return len(text.split())
+
+    async def fit(self, request: Any) -> Fitted:
+        return Fitted(request, 0)
+
+    async def generate(self, request: Any) -> AsyncIterator[Any]:
+        self.asked = request.sampling.max_tokens
+        prompt = 7 + len(request.prefix.split())
+        yield Progress(prompt, prompt)
+        for made in range(1, self.asked + 1):
+            yield Text(" word")
+            if made == self.stop_after:
+                self.reply.hear(Verdict.STOP)
+                await asyncio.sleep(3600)
+        yield End("length", Usage(prompt, self.asked))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "asked", "text"),
+    [("", 5, " word word word word word"), ("So far so", 2, "So far so word word"), ("So far so good now", 0, "So far so good now")],
+)
+async def test_a_reply_over_two_nodes_is_no_longer_than_was_asked_and_all_of_it_counts(prefix: str, asked: int, text: str) -> None:
+    job = Job("turn", 2, "session", [{"role": "user", "content": "Why?"}], sampling={"max_tokens": 5}, prefix=prefix)
+    reply = GrowingReply("turn", 2, prefix)
+    engine: Any = Counting(reply)
+    outcome = await Attempt(job, engine, reply, asyncio.Semaphore(1)).run()
+    assert outcome is not None
+    assert (outcome.state, outcome.text, outcome.finish_reason, engine.asked) == ("done", text, "length", asked)
+    assert outcome.completion_tokens == 5
+    assert outcome.prompt_tokens == (7 if asked else 0)
+
+
+async def test_what_a_stopped_reply_took_counts_too() -> None:
+    job = Job("turn", 2, "session", [{"role": "user", "content": "Why?"}], sampling={"max_tokens": 50}, prefix="So far")
+    reply = GrowingReply("turn", 2, "So far")
+    engine: Any = Counting(reply, stop_after=3)
+    outcome = await Attempt(job, engine, reply, asyncio.Semaphore(1)).run()
+    assert outcome is not None
+    assert (outcome.state, outcome.text) == ("cancelled", "So far word word word")
+    assert (outcome.prompt_tokens, outcome.completion_tokens) == (7, 5)

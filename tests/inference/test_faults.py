@@ -22,6 +22,7 @@ from workers.inference.engine import (
     EngineUnreachable,
     GenerateRequest,
     Text,
+    probe,
 )
 
 
@@ -46,14 +47,38 @@ async def test_the_stand_in_is_heard_as_it_speaks(remote: EngineSettings) -> Non
 async def test_another_server_gets_no_parameter_it_may_not_know(remote: EngineSettings, address: str) -> None:
     async with stand_in(foreign=True) as (fake, url):
         async with running(replace(remote, llama_url=address.format(url), model_name="gpt")) as engine:
-            heard = await hear(engine, ask("Hello", "Once", max_tokens=4, top_k=3))
+            heard = await hear(engine, ask("Hello", max_tokens=4, top_k=3))
             assert heard.text
             assert await engine.wait_slot_free()
             known = {"model", "messages", "stream", "stream_options", "max_tokens", "temperature", "seed"}
-            assert set(fake.bodies[0]) == known
+            assert set(next(body for body in fake.bodies if "seed" in body)) == known
             long = ask("word " * 4000)
             with pytest.raises(EngineError, match="too long"):
                 await engine.fit(long)
+
+
+@pytest.mark.parametrize("counts_on", [True, False])
+async def test_another_server_carries_a_reply_on_only_where_it_was_seen_to(
+    remote: EngineSettings, monkeypatch: pytest.MonkeyPatch, counts_on: bool
+) -> None:
+    if counts_on:  # What this stand-in goes on with is its own.
+        so_far = reply_text([probe.COUNT_ON], 5)
+        monkeypatch.setattr(probe, "COUNTED", so_far)
+        monkeypatch.setattr(probe, "NEXT", reply_text([probe.COUNT_ON], 6).removeprefix(so_far).strip().lower())
+    async with stand_in(foreign=True) as (_, url), running(replace(remote, llama_url=url, model_name="gpt")) as engine:
+        await until(lambda: engine.supervisor.tried is not None)
+        assert engine.continues == counts_on
+        whole = reply_text(ask("Hello").messages, 9, seed=1)
+        if counts_on:
+            assert whole[:20] + (await hear(engine, ask("Hello", whole[:20], max_tokens=90))).text
+        else:
+            with pytest.raises(EngineRefused):
+                await hear(engine, ask("Hello", whole[:20]))
+
+
+async def test_another_server_that_is_not_known_yet_begins_anew(remote: EngineSettings) -> None:
+    async with stand_in(foreign=True, first_ms=60_000.0) as (_, url), running(replace(remote, llama_url=url)) as engine:
+        assert not engine.continues
 
 
 @pytest.mark.parametrize("foreign", [True, False])

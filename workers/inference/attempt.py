@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -20,6 +20,7 @@ from workers.inference.engine import (
     EngineRefused,
     GenerateRequest,
     Message,
+    Progress,
     PromptTooLong,
     Sampling,
     Text,
@@ -109,9 +110,16 @@ class Attempt:
         messages: list[Message] = [{"role": one["role"], "content": one["content"]} for one in self.job.messages]
         request = GenerateRequest(messages, Sampling.from_dict(self.job.sampling), self.reply.prefix)
         async with self.slots:
-            fitted = await self.engine.fit(request)
+            # What earlier attempts wrote is part of this reply, not of its prompt: in what it may have, and in what it took.
+            said = await self.engine.tokens(request.prefix) if request.prefix else 0
+            left = request.sampling.max_tokens - said
+            fitted = await self.engine.fit(replace(request, sampling=replace(request.sampling, max_tokens=max(1, left))))
             self.reply.start(fitted.left_out)
             self.reply.stamp(hops.READING)
+            facts["completion_tokens"] = said
+            if left <= 0:
+                facts["finish_reason"] = "length"  # It was cut off after its last word.
+                return
             async with contextlib.aclosing(self.engine.generate(fitted.request)) as chunks:
                 async for chunk in chunks:
                     if isinstance(chunk, Text):
@@ -119,11 +127,14 @@ class Attempt:
                             facts["first_token_ms"] = (time.monotonic() - began) * 1000
                             self.reply.stamp(hops.FIRST)
                         self.reply.add(chunk.text)
+                        facts["completion_tokens"] += chunk.tokens
+                    elif isinstance(chunk, Progress):
+                        facts["prompt_tokens"] = max(0, whole(chunk.total) - said)
                     elif isinstance(chunk, End):
                         self.reply.stamp(hops.LAST)
                         facts |= {
-                            "prompt_tokens": whole(chunk.usage.prompt_tokens),
-                            "completion_tokens": whole(chunk.usage.completion_tokens),
+                            "prompt_tokens": max(0, whole(chunk.usage.prompt_tokens) - said),
+                            "completion_tokens": said + whole(chunk.usage.completion_tokens),
                             "prompt_ms": figure(chunk.usage.prompt_ms) or 0.0,
                             "tokens_per_second": figure(chunk.usage.tokens_per_second) or None,
                             "finish_reason": str(chunk.finish_reason)[:32],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -28,6 +28,8 @@ class Text:
     """The next piece of the reply, never empty."""
 
     text: str
+    #: How many it took, as far as the server's events tell; its own count comes with the end.
+    tokens: int = field(default=1, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class ChunkReader:
         """The chunks in `payloads`; text that came together stays together."""
         chunks: list[Chunk] = []
         pieces: list[str] = []
+        tokens = 0
         for payload in payloads:
             if payload == DONE:
                 self.done = True
@@ -80,6 +83,7 @@ class ChunkReader:
                 delta = choice.get("delta") or {}
                 if content := delta.get("content"):
                     pieces.append(content)
+                    tokens += 1
                     self.writing = True
                 elif delta.get("reasoning_content"):
                     self.writing = True
@@ -87,7 +91,7 @@ class ChunkReader:
             self._usage = event.get("usage") or self._usage
             self._timings = event.get("timings") or self._timings
         if pieces:
-            chunks.append(Text("".join(pieces)))
+            chunks.append(Text("".join(pieces), tokens))
         return chunks
 
     def end(self) -> End:

@@ -116,6 +116,14 @@ class LlamaClient:
         status, body = await self._call("POST", "/tokenize", content, COUNT_SECONDS)
         return len(body["tokens"]) if status == 200 and isinstance(body, dict) else None
 
+    async def tokens(self, text: str) -> int | None:
+        """How many tokens a text is that holds no marks; None where the server has no tokenizer to ask."""
+        if not self.is_llama:
+            return None
+        words = {"content": text, "add_special": False, "parse_special": False}
+        status, body = await self._call("POST", "/tokenize", words, COUNT_SECONDS)
+        return len(body["tokens"]) if status == 200 and isinstance(body, dict) else None
+
     async def holds_marks(self, text: str) -> bool | None:
         """Whether the model reads marks of its own in `text`; None where the server has no tokenizer to ask."""
         if not self.is_llama:

@@ -15,7 +15,7 @@ from workers.inference.engine.marks import Marks
 from workers.inference.engine.request import GenerateRequest, Message
 from workers.inference.engine.settings import EngineSettings
 from workers.inference.engine.supervisor import EngineState, Supervisor
-from workers.inference.engine.trim import TEMPLATE_TOKENS, Fitted, Trimmer
+from workers.inference.engine.trim import BYTES_PER_TOKEN, TEMPLATE_TOKENS, Fitted, Trimmer
 
 #: A turn that meets a restart waits this long for it: most models load in less, and the node has an attempt
 #: to keep.
@@ -63,7 +63,11 @@ class Engine:
     def continues(self) -> bool:
         """Whether a reply that has begun can be carried on (`GenerateRequest.prefix`)."""
         tried = self.supervisor.tried
-        return tried is None or tried.continues
+        if tried is None:
+            # llama.cpp does so; another server has to be seen to (probe.try_stranger).
+            client = self.supervisor.client
+            return client is None or client.is_llama
+        return tried.continues
 
     async def start(self) -> None:
         """Start and wait until replies can be made; raises the EngineError that stands in the way."""
@@ -82,6 +86,12 @@ class Engine:
         trimmer = Trimmer(self.supervisor.ctx_size, client.count, template_tokens or TEMPLATE_TOKENS)
         return await trimmer.fit(request)
 
+    async def tokens(self, text: str) -> int:
+        """How many tokens a text is; an estimate where the server cannot count."""
+        client = await self.supervisor.wait_ready(READY_SECONDS)
+        counted = await client.tokens(text)
+        return counted if counted is not None else -(-len(text.encode()) // BYTES_PER_TOKEN)
+
     async def _plain(self, request: GenerateRequest) -> GenerateRequest:
         so_far: Message = {"role": "assistant", "content": request.prefix}
         *messages, so_far = await self._marks.plain([*request.messages, so_far])
@@ -99,7 +109,7 @@ class Engine:
             raise EngineRefused(400, "this model cannot carry on a reply that has begun")
         reply = Reply(client, child, self.settings, request, lambda: self.busy)
         tried = self.supervisor.tried
-        if not client.is_llama or (tried is not None and tried.repeats):
+        if tried is not None and tried.repeats:
             reply.repeated = request.prefix
         self.busy += 1
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 
 import aiohttp
 
@@ -103,7 +104,7 @@ class Reply:
                     text = repeat.strip(chunk.text)
                     if not text:
                         continue
-                    chunk = Text(text)
+                    chunk = replace(chunk, text=text)
                 yield chunk
             if reader.writing and not writing:
                 writing = True

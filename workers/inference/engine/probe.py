@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import aiohttp
@@ -9,7 +10,7 @@ import structlog
 
 from workers.inference.engine.chunks import ChunkReader, Text
 from workers.inference.engine.client import LlamaClient, reply_body
-from workers.inference.engine.errors import EngineMisconfigured, EngineRefused, EngineUnreachable
+from workers.inference.engine.errors import EngineError, EngineMisconfigured, EngineRefused, EngineUnreachable
 from workers.inference.engine.request import GenerateRequest, Message, Sampling
 from workers.inference.engine.settings import EngineSettings
 from workers.inference.engine.sse import EventReader
@@ -18,6 +19,14 @@ log = structlog.get_logger(__name__)
 
 #: A reply that begins with these words again was repeated, not continued.
 BEGUN = "Certainly, here are the first"
+#: Many servers of another make take a begun reply for a message like others and answer anew: then people would read its
+#: beginning twice. What comes next here is never how an answer begins.
+COUNT_ON: Message = {"role": "user", "content": "Count from one to twenty in words, with commas between them, and say nothing else."}
+COUNTED = "one, two, three, four, five, six, seven, eight, nine,"
+NEXT = "ten"
+NEXT_TOKENS = 4
+#: It may have to load its model first.
+STRANGER_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +74,28 @@ async def try_out(client: LlamaClient) -> Tried:
     question: Message = {"role": "user", "content": "Count."}
     template_tokens = await client.count([question])
     try:
-        text = await _one_token(client, GenerateRequest([question], Sampling(max_tokens=1), BEGUN))
+        text = await _first(client, GenerateRequest([question], Sampling(max_tokens=1), BEGUN))
     except EngineRefused as error:
         if error.retry:
             # Not a matter of the request: the server is broken, and another start may mend it.
             raise EngineUnreachable(client.url, str(error)) from None
-        await _one_token(client, GenerateRequest([question], Sampling(max_tokens=1)))
+        await _first(client, GenerateRequest([question], Sampling(max_tokens=1)))
         return Tried(template_tokens, continues=False, repeats=False)
     return Tried(template_tokens, continues=True, repeats=text.startswith(BEGUN))
 
 
-async def _one_token(client: LlamaClient, request: GenerateRequest) -> str:
+async def try_stranger(client: LlamaClient) -> Tried:
+    """Have a server of another make count on; one that cannot be seen to do so begins anew at a take-over."""
+    text = ""
+    try:
+        async with asyncio.timeout(STRANGER_SECONDS):
+            text = await _first(client, GenerateRequest([COUNT_ON], Sampling(max_tokens=NEXT_TOKENS, temperature=0), COUNTED))
+    except (EngineError, TimeoutError) as error:
+        log.info("The server was not heard counting on", error=str(error) or type(error).__name__)
+    return Tried(None, continues=text.strip().lower().startswith(NEXT), repeats=False)
+
+
+async def _first(client: LlamaClient, request: GenerateRequest) -> str:
     events, chunks, text = EventReader(), ChunkReader(), ""
     try:
         response = await client.open_reply(reply_body(request, client))

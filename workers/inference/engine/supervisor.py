@@ -37,7 +37,7 @@ from workers.inference.engine.errors import (
 from workers.inference.engine.exits import Exit, ExitKind
 from workers.inference.engine.log import EngineLog
 from workers.inference.engine.model import check_model
-from workers.inference.engine.probe import Tried, check_shape, try_out
+from workers.inference.engine.probe import Tried, check_shape, try_out, try_stranger
 from workers.inference.engine.record import EngineRecord
 from workers.inference.engine.settings import EngineSettings
 
@@ -86,8 +86,8 @@ class Supervisor:
         self.child: Child | None = None
         #: Tokens per slot, as the server says.
         self.ctx_size = settings.ctx_size
-        #: What a first short reply of our own child showed; a server that is not ours is not put to the
-        #: trouble.
+        #: What a first short reply showed, of our own child and of a server that is no llama-server; one that is, and is
+        #: not ours, is not put to the trouble.
         self.tried: Tried | None = None
         self.restarts = 0
         self.error: EngineError | None = None
@@ -287,6 +287,8 @@ class Supervisor:
                         client.model_name = await client.first_model() or client.model_name
                     known = True
                 await self._set(EngineState.ready)
+                if not client.is_llama and self.tried is None:
+                    self.tried = await try_stranger(client)
             except EngineUnreachable as error:
                 self.error = error
                 known = False
