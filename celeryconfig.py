@@ -46,6 +46,8 @@ VISIBILITY_SECONDS = 900
 
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# A Redis that refuses a command (MISCONF, a key of another kind, READONLY) is one to connect to anew, not the end.
+broker_channel_error_retry = True
 broker_pool_limit = 10
 broker_transport_options = {
     "visibility_timeout": VISIBILITY_SECONDS,

@@ -8,6 +8,7 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from app.core.config import settings
+from app.stream import carrier
 from app.wire.errors import Unavailable
 from app.wire.names import GENERATE, inference_queue
 
@@ -17,6 +18,7 @@ log = structlog.get_logger(__name__)
 @cache
 def celery() -> Celery:
     """Return the Celery application that sends; the workers build theirs upon it."""
+    carrier.use()
     app = Celery("meatlizard", broker=settings().broker, amqp="celeryconfig:Discreet", set_as_current=False)
     app.config_from_object("celeryconfig")
     return app

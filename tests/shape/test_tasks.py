@@ -97,6 +97,7 @@ MEASURED = {
     "task_serializer": "json",
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
+    "broker_channel_error_retry": True,
     "worker_send_task_events": True,
     "visibility_timeout": celeryconfig.VISIBILITY_SECONDS,
     "enable_utc": True,

@@ -1,14 +1,12 @@
-"""Celery's Redis transport for a node: the same, without the scripts that its Redis user may not run."""
+"""Celery's Redis transport for a node: the platform's, without the scripts that its Redis user may not run."""
 
-from typing import Any, Final
+from typing import Any
 
-import kombu.transport
-from kombu.transport import redis as kombu_redis
 from redis import Redis
 from redis.exceptions import LockNotOwnedError
 from redis.lock import Lock
 
-NAME: Final = "redis"
+from app.stream import carrier
 
 
 class OwnLock(Lock):
@@ -32,7 +30,7 @@ class Client(Redis):
         return super().lock(*words, **more | {"lock_class": OwnLock})
 
 
-class Channel(kombu_redis.Channel):
+class Channel(carrier.Channel):
     """A channel that uses that client."""
 
     def _get_client(self) -> type[Redis]:
@@ -42,12 +40,12 @@ class Channel(kombu_redis.Channel):
         """Refresh nothing: a node's one queue does not run out."""
 
 
-class Transport(kombu_redis.Transport):
+class Transport(carrier.Transport):
     """The transport with those channels."""
 
     Channel = Channel
 
 
 def use() -> None:
-    """Let this process reach `redis://` brokers so."""
-    kombu.transport.TRANSPORT_ALIASES[NAME] = f"{__name__}:Transport"
+    """Let this process reach its broker so."""
+    carrier.use(f"{__name__}:Transport")
