@@ -1,12 +1,15 @@
 """Forgetting what the platform's code keeps for the life of a process, so that each test is a process of its own."""
 
 import contextlib
+import functools
 import sys
 
 from app.core import db, redis
 
 LASTING = ("app.wire",)
 """Pure functions: what they keep is the same in every test."""
+CACHED = functools._lru_cache_wrapper
+"""What `cache` and `lru_cache` make; to ask everything for a `cache_clear` took most of the time."""
 
 
 def forget() -> None:
@@ -22,5 +25,5 @@ def forget() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("app.") and not name.startswith(LASTING):
             for value in list(vars(module).values()):
-                if callable(getattr(value, "cache_clear", None)):
+                if isinstance(value, CACHED):
                     value.cache_clear()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from uuid import uuid4
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
+from starlette.datastructures import State
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
@@ -22,6 +25,11 @@ from app.web.deps import cookie_name
 from app.web.server import OPTIONS
 from tests.support.people import Member
 from tests.support.waiting import PATIENCE
+
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Pages of the tests are on loopback without TLS: httpx would read a file of 200 authorities for each browser."""
+_idle: list[FastAPI] = []
+"""Applications that nothing serves now. FastAPI works out a route when it is first asked for, half a second in all."""
 
 
 class _Server(uvicorn.Server):
@@ -47,7 +55,8 @@ class Site:
     def browser(self, who: Member | None = None, **more: Any) -> httpx.AsyncClient:
         """A browser at our page: its requests carry the page's origin, and the login if there is one."""
         cookies = {cookie_name(): who.login} if who else {}
-        return httpx.AsyncClient(base_url=self.url, headers=self.origin, cookies=cookies, timeout=PATIENCE, **more)
+        how = {"headers": self.origin, "cookies": cookies, "timeout": PATIENCE, "verify": PLAIN}
+        return httpx.AsyncClient(base_url=self.url, **(how | more))
 
     @asynccontextmanager
     async def page(self, who: Member | None, session: str, **more: Any) -> AsyncIterator["Page"]:
@@ -59,13 +68,23 @@ class Site:
             yield Page(connection)
 
 
+@contextlib.contextmanager
+def _application() -> Iterator[FastAPI]:
+    """An application with its routes, and nothing else, from those that served before."""
+    app = _idle.pop() if _idle else main.create()
+    app.state = State()
+    app.middleware_stack = None  # Made anew when it is first asked: what the middleware counts begins at nothing.
+    yield app
+    _idle.append(app)
+
+
 @asynccontextmanager
 async def serving() -> AsyncIterator[Site]:
     """Serve for as long as the block runs."""
-    with socket.socket() as listening:
+    with socket.socket() as listening, _application() as app:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
-            main.create,
+            lambda: app,
             timeout_graceful_shutdown=1,
             lifespan="on",
             **OPTIONS,
