@@ -22,7 +22,7 @@ class Pace:
     gap: float
     """Mean pause between two beginnings."""
     longest: float
-    """Of one fault; the shortest is a tenth of that."""
+    """Of one fault; the shortest is a twelfth of that, and most are nearer to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Driver:
         trouble = ""
         try:
             longest = self._pace.longest
-            await injection.act(longest * 10 ** -self._dice.random())
+            await injection.act(longest * 12 ** -(self._dice.random() ** 0.5))
         except TimeoutError:
             trouble = f"{injection.name}: not back in time"
         finally:
