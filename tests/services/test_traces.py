@@ -3,13 +3,16 @@
 import asyncio
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from app.cli import app
+from app.core.db import single, transaction
 from app.services import metrics, traces, trail, waterfall
 from app.stream.clock import RedisClock
 from app.wire import hops
@@ -18,6 +21,7 @@ from app.wire.states import Door
 from tests.support import nodes
 from tests.support.nodes import PlayedNode
 from tests.support.people import Member
+from tests.support.waiting import until
 from tests.support.website import Site
 
 HOUR = 3_600_000.0
@@ -110,6 +114,22 @@ def test_stamps_that_come_later_do_not_move_those_that_stand(ada: Member) -> Non
         metrics.put("hops", {"turn": turn, "hops": {hops.SENT: at}})
         metrics.drain()
     assert traces.of(turn).began.startswith("2023-11-14")
+
+
+def test_stamps_lock_their_turns_in_the_order_in_which_ends_do(ada: Member) -> None:
+    session = ada.session()
+    first, second = sorted(ada.ask(session).turn for _ in range(2))
+    for turn in (second, first):
+        metrics.put("hops", {"turn": turn, "hops": {hops.SENT: 1.7e12}})
+    lock = text("select 1 from turns where id = :turn for update nowait")
+    waits = text("select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%turns%hops%'")
+    with ThreadPoolExecutor(1) as pool:
+        with transaction() as tx:
+            tx.execute(lock, {"turn": first})
+            draining = pool.submit(metrics.drain)
+            until(lambda: single(waits, {}))
+            single(lock, {"turn": second})  # It would not wait for this one.
+        assert draining.result() == 2
 
 
 def test_the_clock_goes_by_the_answer_that_came_back_fastest() -> None:
