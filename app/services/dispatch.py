@@ -142,12 +142,20 @@ def _job(lease: Lease, rows: list[Any]) -> Job:
 
 def announce_places() -> None:
     """Tell the turns that wait their place and the time left, where either has changed."""
-    client = redis.client()
     for turn, place in estimate.places(WATCHED):
         if not turn.session or not _differs(turn.place, place):
             continue
-        client.hset(names.turn_meta(turn.turn), "place", _told(place))
+        _note(turn.turn, _told(place))
         events.announce(turn.session, turn.turn, turn.attempt - 1, place.position, _rounded(place))
+
+
+def _note(turn: str, told: str) -> None:
+    key = names.turn_meta(turn)
+    with redis.client().pipeline(transaction=True) as pipe:
+        pipe.hset(key, "place", told)
+        # A turn that has left meanwhile may have no key any more: the one that this makes shall not stay for ever.
+        pipe.expire(key, names.STREAM_TTL_SECONDS, nx=True)
+        pipe.execute()
 
 
 def place(turn: str) -> tuple[int, float | None] | None:

@@ -150,7 +150,10 @@ def _post_again(turn: Turn) -> bool:
     again = Lease(identity, turn.attempt, str(turn.session_id), turn.node or "", Lane.DISCORD.value, at_ms)
     if not dispatch.post_again(again):
         return False
-    redis.client().hset(names.turn_meta(identity), "again", turn.attempt)
+    with redis.client().pipeline(transaction=True) as pipe:
+        pipe.hset(names.turn_meta(identity), "again", turn.attempt)
+        pipe.expire(names.turn_meta(identity), names.STREAM_TTL_SECONDS, nx=True)
+        pipe.execute()
     return True
 
 

@@ -154,7 +154,7 @@ def test_places_and_time_left(ada: Member, bob: Member) -> None:
     other = bob.ask(bob.session()).turn
     assert [dispatch.place(turn) for turn in (first, other, second)] == [(1, None), (2, None), (3, None)]
     nodes.ready(slots=1)
-    for seconds in (2, 4, 6):
+    for seconds in (20, 40, 60):
         estimate.remember("home", seconds * 1000)
     redis.client().lpush(names.node_recent("home"), "what nobody of us wrote")
     dispatch.dispatch()
@@ -162,10 +162,20 @@ def test_places_and_time_left(ada: Member, bob: Member) -> None:
     assert dispatch.place(first) is None
     place, eta = dispatch.place(other) or (0, 0.0)
     assert place == 1
-    assert eta == pytest.approx(4, abs=1), "what is left of the turn that runs"
+    assert eta == pytest.approx(40, abs=10), "what is left of the turn that runs"
     place, later = dispatch.place(second) or (0, 0.0)
     assert place == 2
-    assert later == pytest.approx((eta or 0) + 4, abs=1)
+    assert later == pytest.approx((eta or 0) + 40, abs=10)
+
+
+def test_what_is_told_to_a_turn_that_has_left_does_not_stay(ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    turn = ada.ask(ada.session()).turn
+    places = estimate.places(10)
+    redis.client().delete(names.turn_meta(turn))
+    monkeypatch.setattr(estimate, "places", lambda _: places)
+    dispatch.announce_places()
+    assert redis.client().hget(names.turn_meta(turn), "place")
+    assert redis.client().ttl(names.turn_meta(turn)) > 0
 
 
 def test_dispatch_sends_sealed_jobs_to_the_nodes_queue(ada: Member) -> None:
