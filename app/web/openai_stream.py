@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import orjson
@@ -86,13 +87,19 @@ class EventStream(Response):
                 await self._turn.stop()
 
     async def _write(self, scope: Scope, receive: Receive, send: Send) -> None:
-        steps = self._turn.steps()
+        async with contextlib.aclosing(self._turn.steps()) as steps:
+            if not await self._write_steps(steps, scope, receive, send):
+                return
+        await self._send(send, DONE, more=False)
+
+    async def _write_steps(self, steps: AsyncGenerator[Step, None], scope: Scope, receive: Receive, send: Send) -> bool:
+        """Say whether a stream was begun that has to be ended."""
         coming = asyncio.ensure_future(anext(steps))
         try:
             await asyncio.wait((coming,), timeout=HOLD_SECONDS)
             if coming.done() and isinstance(error := coming.exception(), _OURS):
                 await openai_errors.refusal(_told(error))(scope, receive, send)
-                return
+                return False
             self._begun = True
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if chunk := self._shape.first():
@@ -108,12 +115,14 @@ class EventStream(Response):
                     break
                 coming = asyncio.ensure_future(anext(steps))
         except _Stuck:
-            return
+            return False
         except _OURS as error:
             await self._send(send, self._error(_told(error)))
         finally:
+            # Only one that is not at work can be closed.
             coming.cancel()
-        await self._send(send, DONE, more=False)
+            await asyncio.wait((coming,))
+        return True
 
     async def _send(self, send: Send, piece: bytes, *, more: bool = True) -> None:
         try:
