@@ -40,8 +40,8 @@ TRY_AGAIN: Final = 1013
 """Close codes; the page reconnects after the last one only."""
 SEND_SECONDS: Final = 10
 """A reader that takes longer for one message is cut loose; it comes back and catches up."""
-TURNS_AT_ONCE: Final = 64
-"""Turns one socket may watch."""
+TURNS_AT_ONCE: Final = 256
+"""Turns that one socket watches at the same time; those over it are told from their beginning as others end."""
 WELCOME_SECONDS: Final = 2.0
 """How long after somebody was shut out their open socket may still take a prompt."""
 RATE: Final = RateLimitItemPerSecond(20)
@@ -65,6 +65,7 @@ class ChatSocket:
         self._redis: Final = client
         self._intake: Final = intake
         self._watches: Final[dict[str, asyncio.Task[None]]] = {}
+        self._room: Final = asyncio.Semaphore(TURNS_AT_ONCE)
         self._sending: Final = asyncio.Lock()
         self._stamps: Final = Stamps()
         self._ended: Final = ended
@@ -203,13 +204,15 @@ class ChatSocket:
         if task := self._watches.get(turn):
             task.cancel()
         if len(self._watches) >= TURNS_AT_ONCE:
-            done = [key for key, task in self._watches.items() if task.done()]
-            for key in done:
+            for key in [key for key, task in self._watches.items() if task.done()]:
                 del self._watches[key]
-            if not done:
-                raise Busy("Too many replies are being watched on this page. Reload it.")
         watch = Watch(turn, self._session, at, self._hub, self._redis, self.send, stamp, begun=begun)
-        self._watches[turn] = asyncio.create_task(self._survive(watch.run))
+
+        async def follow() -> None:
+            async with self._room:
+                await watch.run()
+
+        self._watches[turn] = asyncio.create_task(self._survive(follow))
 
     async def _listen(self) -> None:
         """Hear of turns that were begun on another page of the same session."""
