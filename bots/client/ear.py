@@ -231,7 +231,11 @@ class Ear(discord.Client):
         if message.author.id != self._settings.discord_server_bot or message.webhook_id is not None:
             self._refuse("stranger", message)
             return None
-        envelope = found[1] or await self._attached(message)
+        try:
+            envelope = found[1] or await self._attached(message)
+        except discord.NotFound:
+            # What was attached is gone, or the message is: not its channel, where others may stand behind it.
+            envelope = None
         if envelope is None:
             self._refuse("empty", message)
             return None

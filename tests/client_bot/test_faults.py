@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.wire.frames import FrameKind
-from bots.client import door
+from bots.client import door, ear
 from bots.sandbox.faults import Kind
 from tests.client_bot.platform import Platform, until
 from tests.client_bot.stage import Running, Stage
@@ -46,6 +46,21 @@ async def test_an_event_that_is_lost_is_found_in_the_history(
     job = await platform.ask(channel)
     await platform.whole(job)
     assert len(stage.llama.bodies) == 1
+
+
+async def test_an_attachment_that_is_gone_keeps_nobody_behind_it(
+    platform: Platform, channel: int, stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ear, "READ_TRIES", 2)
+    gone = await platform.ask(channel, "word " * 3000)
+    store = stage.sandbox.world.store
+    for one in [one for message in store.messages.values() for one in message.attachments]:
+        store._drop_file(one.id)
+    wanted = await platform.ask(channel, "Wanted")
+    node = await stage.start()
+    await platform.whole(wanted)
+    assert not platform.said(gone).frames
+    assert node.door.refused["empty"] == 1
 
 
 @pytest.mark.parametrize("kind", [Kind.DUPLICATE, Kind.DELAY, Kind.REORDER])
