@@ -20,6 +20,10 @@ LARGEST_COUNT: Final = 2**31 - 1
 LARGEST_FIGURE: Final = 1e12
 """Milliseconds, or tokens a second, that no measurement reaches."""
 
+LARGEST_REPLY_BYTES: Final = 2 << 20
+"""Of a reply as JSON: 64 for each of the most tokens there are. Sealed it has to fit into what a node may hand in
+(app.wire.inbox), or it would be refused however often it came."""
+
 TOO_LONG: Final = "too_long"
 REFUSED: Final = "refused"
 """Why an attempt failed (its `finish_reason`) where another one would fail in the same way."""

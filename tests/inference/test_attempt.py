@@ -4,12 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import pytest
+from cryptography.fernet import Fernet
 
 from app.stream.growing import GrowingReply
-from app.wire.jobs import REFUSED, Job, Outcome
-from app.wire.states import Verdict
+from app.wire.envelope import NodeKeys, Ring
+from app.wire.inbox import Asked, Handed
+from app.wire.jobs import LARGEST_REPLY_BYTES, REFUSED, Job, Outcome
+from app.wire.states import TurnState, Verdict
+from workers.inference import attempt
 from workers.inference.attempt import NOT_UNDERSTOOD, Attempt
 from workers.inference.engine import End, EngineRefused, Fitted, Progress, Text, Usage
 
@@ -131,3 +136,22 @@ async def test_what_a_stopped_reply_took_counts_too() -> None:
     assert outcome is not None
     assert (outcome.state, outcome.text) == ("cancelled", "So far word word word")
     assert (outcome.prompt_tokens, outcome.completion_tokens) == (7, 5)
+
+
+async def test_a_reply_ends_before_it_is_too_large_to_be_brought_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempt, "LARGEST_REPLY_BYTES", 40)
+    job = Job("turn", 1, "session", [{"role": "user", "content": "Why?"}], sampling={"max_tokens": 50})
+    reply = GrowingReply("turn", 1, "")
+    engine: Any = Counting(reply)
+    outcome = await Attempt(job, engine, reply, asyncio.Semaphore(1)).run()
+    assert outcome is not None
+    assert (outcome.state, outcome.finish_reason, outcome.text) == ("done", "length", " word" * outcome.completion_tokens)
+    assert outcome.completion_tokens == 5
+
+
+def test_the_largest_reply_is_one_that_a_node_may_hand_in() -> None:
+    keys = NodeKeys.of(Ring.parse(Fernet.generate_key().decode()), "home")
+    text = "\n" * (LARGEST_REPLY_BYTES // 2 - 1)  # Two bytes each in JSON.
+    outcome = Outcome.of("turn", 1, TurnState.DONE, text)
+    handed = Handed(Asked.FINISH, "home", str(UUID(int=0)), 1, outcome.seal(keys, "session"))
+    assert Outcome.open(Handed.parse(handed.pack()).envelope, keys, "session", "turn", 1) == outcome.sound()

@@ -6,11 +6,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import orjson
 import structlog
 
 from app.stream.growing import GrowingReply
 from app.wire import hops
-from app.wire.jobs import REFUSED, TOO_LONG, Job, Outcome, figure, whole
+from app.wire.jobs import LARGEST_REPLY_BYTES, REFUSED, TOO_LONG, Job, Outcome, figure, whole
 from app.wire.states import TurnState, Verdict
 from workers.inference.engine import (
     BadParameter,
@@ -120,9 +121,14 @@ class Attempt:
             if left <= 0:
                 facts["finish_reason"] = "length"  # It was cut off after its last word.
                 return
+            size = len(orjson.dumps(request.prefix))
             async with contextlib.aclosing(self.engine.generate(fitted.request)) as chunks:
                 async for chunk in chunks:
                     if isinstance(chunk, Text):
+                        size += len(orjson.dumps(chunk.text))
+                        if size > LARGEST_REPLY_BYTES:
+                            facts["finish_reason"] = "length"
+                            return
                         if not self.reply.begun:
                             facts["first_token_ms"] = (time.monotonic() - began) * 1000
                             self.reply.stamp(hops.FIRST)
