@@ -13,8 +13,6 @@ SHORTEST: Final = 10
 """Fewest characters of a password that a person chooses."""
 LONGEST: Final = 1024
 """Most characters: any sentence fits, and hashing it takes no longer than it should."""
-FEWEST_DIFFERENT: Final = 4
-"""Different characters: "aaaaaaaaaa" is as long as it is worthless."""
 
 
 @cache
@@ -34,8 +32,14 @@ def check(password: str, name: str) -> None:
         raise BadInput(f"The password is too short: {SHORTEST} characters at least.")
     if len(password) > LONGEST:
         raise BadInput(f"The password is too long: {LONGEST:,} characters at most.")
-    if len(set(password)) < FEWEST_DIFFERENT or (name and password.lower().replace(name, "") == ""):
-        raise BadInput("This password is too easy to guess: take another.")
+    # Here, since the lists of common passwords and words take 15 MB that only a process which is given one shall have.
+    from app.services import guessing
+
+    if guessing.easy(password, name):
+        raise BadInput(
+            "This password is too easy to guess: it is a common one, or made of common words, names, rows of keys or dates. "
+            "Take another; four words that have nothing to do with each other are good."
+        )
 
 
 def hashed(password: str) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import ApiToken, AuditRecord, Login, now
-from app.services import accounts, audit, logins, tokens
+from app.services import accounts, audit, invitations, logins, tokens
 from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door
 from tests.support.people import Member
@@ -54,6 +54,31 @@ def test_the_password_lies_hashed(servers: Servers) -> None:
     assert user.password_hash
     assert user.password_hash.startswith("$argon2id$")
     assert PASSWORD not in user.password_hash
+
+
+EASY = ("1234567890", "qwertyuiop", "password123", "P@ssw0rd1234", "Summer2026!", "aaaaaaaaaa", "gracegrace", "Meatlizard2026")
+
+
+@pytest.mark.parametrize("password", EASY)
+def test_what_others_would_try_first_is_refused_as_a_password(servers: Servers, password: str) -> None:
+    with pytest.raises(BadInput, match="Take another"):
+        add(password=password)
+
+
+def test_it_is_refused_whichever_way_a_password_is_chosen(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(invitations, "settings", lambda: settings().model_copy(update={"sign_up": "open"}))
+    add()
+    grace = logins.person(accounts.sign_in("grace", PASSWORD, "", ""))
+    for way in (
+        lambda: add("judy", "password123"),
+        lambda: invitations.join(None, "judy", "password123", "", ""),
+        lambda: accounts.change_password(grace, PASSWORD, "password123", "", ""),
+        lambda: accounts.set_password("grace", "password123", "test", Door.CLI),
+    ):
+        with pytest.raises(BadInput, match="too easy to guess"):
+            way()
+    assert [user.name for user in accounts.users()] == ["grace"]
+    accounts.sign_in("grace", PASSWORD, "", "")
 
 
 def test_the_first_admin_is_made_once(servers: Servers) -> None:

@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKER = "app.local.scratch workers.processes workers.storage workers.turns workers.metrics workers.upkeep"
 NODE = "app.node workers.inference.process"
 
-NOBODY = {"matplotlib", "numpy", "PIL", "boto3", "botocore", "alembic", "mako", "rich", "IPython", "authlib", "joserfc", "httpx"}
-"""Plots, the object store, migrations, colours, and signing in elsewhere are loaded where they are used."""
+NOBODY = {"matplotlib", "numpy", "PIL", "boto3", "botocore", "alembic", "mako", "rich", "IPython", "authlib", "joserfc", "httpx", "zxcvbn"}
+"""Plots, lists of passwords, the object store, migrations, colours, and signing in elsewhere are loaded where they are used."""
 NO_PAGE = {"fastapi", "starlette", "uvicorn", "jinja2"}
 NO_MARKDOWN = {"markdown_it", "nh3", "pygments"}
 """Only pages show text as HTML."""
