@@ -3,12 +3,13 @@
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 from redis.asyncio import Redis
 
-from tests.support import caches
+from tests.support import caches, order
 from tests.support.nodes import PlayedNode
 from tests.support.people import Member, member
 from tests.support.servers import Servers, running
@@ -28,6 +29,16 @@ def pytest_xdist_auto_num_workers() -> int:
     """Say how many test processes `-n auto` means: one more than fits for every two cores, since half of each is waiting."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2
     return max(2, cores * 3 // 2)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> order.ByNeed | None:
+    """Hand out by need where it is by file."""
+    return order.ByNeed(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=order.turn)
 
 
 @pytest.fixture(autouse=True, scope="session")

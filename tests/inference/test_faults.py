@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.llama import reply_text
-from tests.inference.conftest import Heard, ask, hear, running, stand_in, until
+from tests.inference.conftest import DEADLINE_SECONDS, Heard, ask, hear, running, stand_in, until
 from workers.inference.engine import (
     Engine,
     EngineCrashed,
@@ -156,13 +156,14 @@ async def test_a_reply_that_takes_for_ever_is_given_up(remote: EngineSettings) -
 
 
 async def test_closing_a_reply_closes_the_connection_at_once(remote: EngineSettings) -> None:
-    async with stand_in() as (fake, url), running(replace(remote, llama_url=url)) as engine:
+    # Two seconds for the whole reply: a machine that is busy must not let it end by itself.
+    async with stand_in(rate=50.0) as (fake, url), running(replace(remote, llama_url=url)) as engine:
         async with aclosing(engine.generate(ask("Hello", max_tokens=100))) as chunks:
             async for chunk in chunks:
                 if isinstance(chunk, Text):
                     break
-        assert await engine.wait_slot_free(2.0)
-        await until(lambda: not fake.streams, 2)
+        assert await engine.wait_slot_free(DEADLINE_SECONDS)
+        await until(lambda: not fake.streams)
         assert fake.made[0]["tokens"] < 100
 
 

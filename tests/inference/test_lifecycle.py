@@ -15,7 +15,7 @@ import psutil
 import pytest
 from tenacity import AsyncRetrying, RetryCallState
 
-from tests.inference.conftest import REPOSITORY, ask, hear, running, until
+from tests.inference.conftest import DEADLINE_SECONDS, REPOSITORY, ask, hear, running, until
 from workers.inference.engine import (
     Engine,
     EngineCrashed,
@@ -143,7 +143,7 @@ async def test_an_orphan_of_an_earlier_start_is_ended_first(settings: EngineSett
     record = EngineRecord(settings.run_dir, "home")
     record.write(orphan.pid, psutil.Process(orphan.pid).create_time(), 1, "ready")
     async with running(replace(settings, llama_server=llama_server)):
-        await asyncio.wait_for(orphan.wait(), 5)
+        await asyncio.wait_for(orphan.wait(), DEADLINE_SECONDS)
 
 
 async def test_another_process_with_the_recorded_number_is_left_alone(tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ def test_a_session_goes_on(stack: Stack) -> None:
 
 
 def test_status_says_what_the_contract_promises(stack: Stack) -> None:
-    status = stack.status()
+    status = stack.status_told()
+    assert set(status) == set(stack.status())
     assert status["url"].startswith("http://127.0.0.1:")
     assert {"postgres", "redis", "s3", "web", "worker", "beat", "flower", "node", "llama.cpp"} <= set(status["processes"])
     assert {entry["state"] for entry in status["processes"].values()} == {"running"}

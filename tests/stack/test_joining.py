@@ -57,7 +57,7 @@ def test_a_node_joins_answers_rests_and_leaves(stack: Stack, away: Stack, lane: 
     assert ("REDIS_URL" in file.read_text(), "DISCORD_TOKEN" in file.read_text()) == (lane == "queue", lane == "discord")
     assert "MEATLIZARD_KEYS" not in file.read_text()
     with running(away) as process:
-        until(lambda: node(stack, name).get("state") == "ready", SECONDS, away.logs)
+        until(lambda: (name, "ready") in [(one["name"], one["state"]) for one in stack.status()["nodes"]], SECONDS, away.logs)
         stack.run("node", "drain", "home")
         assert node(stack, "home")["state"] == "draining"
         answer = stack.ask("Say hello.")

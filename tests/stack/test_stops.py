@@ -31,7 +31,7 @@ async def test_stop_frees_the_slot_and_keeps_the_text(stack: Stack, door: str) -
     assert state == "cancelled"
     assert begun.seen
     assert text.startswith(begun.seen) if door == "API" else text == begun.seen
-    assert stack.status()["nodes"][0]["busy"] == 0
+    await asyncio.to_thread(until, lambda: stack.status()["nodes"][0]["busy"] == 0)
 
 
 def latest(stack: Stack, ring: Ring) -> tuple[str, str] | None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 
+from app.local import status as local_status
+from app.local.home import Home
 from tests.support.waiting import until
 
 UP_SECONDS = 120
@@ -24,6 +26,7 @@ class Stack:
     home: Path
     environment: dict[str, str]
     command: list[str] = field(default_factory=lambda: [sys.executable, "-m", "app.cli"])
+    known_token: str = ""
 
     @classmethod
     def of(cls, home: Path, **settings: str) -> "Stack":
@@ -45,6 +48,11 @@ class Stack:
         self.run("down")
 
     def status(self) -> dict[str, Any]:
+        """What `status --json` prints, without a process for each look of those who wait for something."""
+        return local_status.status(Home.at(self.home)) or local_status.NOTHING
+
+    def status_told(self) -> dict[str, Any]:
+        """What it does print."""
         found: dict[str, Any] = json.loads(self.run("status", "--json", check=False).stdout)
         return found
 
@@ -54,7 +62,9 @@ class Stack:
         return answer
 
     def token(self) -> str:
-        return self.run("token", "new", "--unlimited").stdout.strip()
+        """One for programs, without limits; the same for all who ask."""
+        self.known_token = self.known_token or self.run("token", "new", "--unlimited").stdout.strip()
+        return self.known_token
 
     def process(self, name: str) -> psutil.Process:
         return psutil.Process(self.status()["processes"][name]["pid"])

@@ -329,7 +329,7 @@ async def test_a_token_that_ends_ends_what_it_has_open(
     await writing.begin()
     await writing.say("One ")
     await asyncio.to_thread(end, ada)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE):
         with pytest.raises(openai.APIError, match="has ended") as told:
             await asking
     assert (told.value.code, told.value.type) == ("invalid_api_key", "authentication_error")
