@@ -8,6 +8,7 @@ import structlog
 from kombu.exceptions import InconsistencyError
 from kombu.transport import redis as kombu_redis
 from kombu.transport.virtual import Empty
+from redis.exceptions import ConnectionError as Lost
 from redis.exceptions import RedisError, ResponseError
 
 log = structlog.get_logger(__name__)
@@ -94,6 +95,13 @@ class Channel(kombu_redis.Channel):
     """A channel whose consumer outlives whatever lies in its queues."""
 
     QoS = QoS
+
+    def _connparams(self, *words: Any, **more: Any) -> Any:
+        # The library would stumble over what is no longer there, which nobody takes for a lost connection: the worker
+        # would end instead of connecting anew, and who sends would not try again.
+        if self.connection is None or self.connection.client is None:
+            raise Lost("The connection of this channel was closed.")
+        return super()._connparams(*words, **more)
 
     def drop_wrong(self, key: str, ask: str) -> None:
         """Delete a key that is not of the kind that a command asks of."""

@@ -86,6 +86,21 @@ def test_a_broker_that_is_lost_while_a_queue_is_declared_loses_no_task(
     assert redis.client().llen("new") == 1
 
 
+def test_a_channel_of_a_closed_connection_says_that_it_is_lost(servers: Servers) -> None:
+    """A worker whose connection was lost gives back what it holds over such a channel, and connects anew."""
+    with broker.celery().connection_for_write() as connection:
+        channel = connection.channel()
+        transport = connection.transport
+        channel._pool = None
+        transport.client = None
+        with pytest.raises(connection.connection_errors, match="was closed"):
+            _ = channel.pool
+        transport.client = connection
+        channel.close()
+        with pytest.raises(connection.connection_errors, match="was closed"):
+            _ = channel.pool
+
+
 def test_what_a_dead_worker_had_taken_comes_back(servers: Servers) -> None:
     """Of itself kombu looks once in a hundred seconds; the time it may be held is short here, the rest is ours."""
     options = celeryconfig.broker_transport_options
