@@ -8,7 +8,7 @@ from app.local.home import Home
 from app.local.settings import Settings
 from app.local.supervision import Supervisor
 from app.services import condition
-from app.wire.jobs import figure
+from app.wire.figures import figure
 
 #: What is said when nothing runs: the same keys, nothing in them.
 NOTHING: dict[str, Any] = {"url": None, "processes": {}, "services": None, "nodes": [], "keeping": None}

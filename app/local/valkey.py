@@ -2,14 +2,14 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from app.local import envfile, ports
+from hiredis import HiredisError
+
+from app.local import envfile, resp
 from app.local.errors import MissingPart, ServerDown
 from app.local.home import Home, private_folder, write_private
 from app.local.program import SERVERS, Program
@@ -94,20 +94,18 @@ def node_user(name: str, password_sha256: str) -> str:
 
 def load_users(settings: Settings) -> None:
     """Makes the running server read its users again, after one was added."""
-    with _client(settings) as client:
-        client.acl_load()
+    _asked(settings, ("ACL", "LOAD"))
 
 
 def ping(settings: Settings) -> None:
     """Returns when the server answers and has read its data; raises ServerDown otherwise."""
-    with _client(settings) as client:
-        client.ping()
+    _asked(settings, ("PING",))
 
 
 def read_hash(settings: Settings, key: str) -> dict[str, str]:
     """One hash, with text for bytes; empty when there is none."""
-    with _client(settings) as client:
-        return dict(client.hgetall(key))
+    [found] = _asked(settings, ("HGETALL", key))
+    return _hash(found)
 
 
 @dataclass(frozen=True)
@@ -121,54 +119,34 @@ class KnownNode:
 
 
 def nodes(settings: Settings) -> list[KnownNode]:
-    """The nodes the platform knows, by name; two questions, however many there are."""
-    with _client(settings) as client:
-        known, draining = client.pipeline().smembers(names.NODES).smembers(names.DRAINING).execute()
-        asked = client.pipeline()
-        for name in sorted(known):
-            asked.hgetall(names.node_key(name)).scard(names.node_leases(name))
-        told = iter(asked.execute())
-        return [KnownNode(name, dict(next(told)), int(next(told)), name in draining) for name in sorted(known)]
+    """The nodes the platform knows, by name; two rounds of questions, however many there are."""
+    known, draining = _asked(settings, ("SMEMBERS", names.NODES), ("SMEMBERS", names.DRAINING))
+    questions = [
+        question
+        for name in sorted(known)
+        for question in (("HGETALL", names.node_key(name)), ("SCARD", names.node_leases(name)))
+    ]
+    told = iter(_asked(settings, *questions))
+    return [KnownNode(name, _hash(next(told)), int(next(told)), name in draining) for name in sorted(known)]
 
 
 def version_and_clock(settings: Settings) -> tuple[str, float]:
     """The server's version, and its time in seconds since the epoch."""
-    with _client(settings) as client:
-        seconds, microseconds = client.time()
-        told = client.info("server")
-        return told.get("valkey_version") or told["redis_version"], seconds + microseconds / 1e6
+    (seconds, microseconds), told = _asked(settings, ("TIME",), ("INFO", "server"))
+    lines = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+    return lines.get("valkey_version") or lines["redis_version"], int(seconds) + int(microseconds) / 1e6
 
 
-def unreachable() -> type[Exception]:
-    """What the functions here raise when the server does not answer or refuses."""
-    from redis import RedisError
-
-    return RedisError
-
-
-@contextmanager
-def _client(settings: Settings) -> Iterator[Any]:
-    # Imported here: writing settings and users needs no client, and it is not small.
-    from redis import Redis, RedisError
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    client = Redis(
-        host=ports.LOOPBACK,
-        port=settings.redis_port,
-        username=ROLE,
-        password=settings.redis_password,
-        socket_timeout=3,
-        decode_responses=True,
-        encoding_errors="replace",  # What a node says of itself is anybody's word.
-        # Whoever asks has patience of its own.
-        retry=Retry(NoBackoff(), 0),
-    )
+def _asked(settings: Settings, *questions: tuple[str, ...]) -> list[Any]:
     try:
-        with client:
-            yield client
-    except RedisError as error:
+        return resp.asked(settings.redis_port, ROLE, settings.redis_password, *questions)
+    except (OSError, HiredisError) as error:
         raise ServerDown(NAME, error) from None
+
+
+def _hash(flat: list[str]) -> dict[str, str]:
+    fields = iter(flat)
+    return dict(zip(fields, fields, strict=True))
 
 
 def _password(url: str) -> str:

@@ -10,15 +10,12 @@ import orjson
 from app.wire import hops
 from app.wire.envelope import NodeKeys, Ring
 from app.wire.errors import EnvelopeForged
+from app.wire.figures import figure, whole
 from app.wire.names import ENVELOPE_MAX_AGE_SECONDS
 from app.wire.states import TurnState
 
 FORMAT: Final = 2
 """2: a job brings the key of its attempt's events."""
-LARGEST_COUNT: Final = 2**31 - 1
-"""PostgreSQL's integer."""
-LARGEST_FIGURE: Final = 1e12
-"""Milliseconds, or tokens a second, that no measurement reaches."""
 
 LARGEST_REPLY_BYTES: Final = 2 << 20
 """Of a reply as JSON: 64 for each of the most tokens there are. Sealed it has to fit into what a node may hand in
@@ -147,16 +144,6 @@ class Outcome:
 def _word(value: Any, length: int) -> str | None:
     """Return a word as PostgreSQL can keep it: so long at most, and without NUL, which its text does not have."""
     return None if value is None else str(value).replace("\0", "")[:length]
-
-
-def whole(value: Any) -> int:
-    """Return a count as PostgreSQL can keep it; 0 where it is none."""
-    return int(value) if isinstance(value, int | float) and 0 <= value <= LARGEST_COUNT else 0
-
-
-def figure(value: Any) -> float | None:
-    """Return a measured figure; None where it is none, not finite or below zero."""
-    return float(value) if isinstance(value, int | float) and 0 <= value < LARGEST_FIGURE else None
 
 
 def outcome_ring(from_node: Ring, session: str) -> Ring:

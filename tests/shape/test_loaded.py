@@ -35,6 +35,11 @@ LEFT_OUT = {
     ),
     "server-bot": ("bots.server.process bots.server.tasks", NOBODY | NO_PAGE | NO_MARKDOWN | {"workers", "prometheus_client", "flower"}),
     "node": (NODE, NOBODY | NO_PAGE | NO_SERVICE | {"sqlalchemy", "psycopg2", "app.core"}),
+    # A verb that does not stay, and is waited for.
+    "status": (
+        "app.local.status",
+        NOBODY | NO_PAGE | NO_BOT | (NO_SERVICE - {"app.services"}) | {"sqlalchemy", "pydantic", "celery", "redis", "cryptography", "asyncio"},
+    ),
     "sandbox": ("bots.sandbox.server", NOBODY | NO_PAGE | NO_SERVICE | {"sqlalchemy", "psycopg2", "celery", "redis", "discord"}),
 }
 """By process: what its verb imports, and what must not come along."""

@@ -11,7 +11,8 @@ import structlog
 
 from app.stream.growing import GrowingReply
 from app.wire import hops
-from app.wire.jobs import LARGEST_REPLY_BYTES, REFUSED, TOO_LONG, Job, Outcome, figure, whole
+from app.wire.figures import figure, whole
+from app.wire.jobs import LARGEST_REPLY_BYTES, REFUSED, TOO_LONG, Job, Outcome
 from app.wire.states import TurnState, Verdict
 from workers.inference.engine import (
     BadParameter,
