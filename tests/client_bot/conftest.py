@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bots.api import use_api
+from bots.client import door
 from bots.sandbox.clock import Clock
 from bots.sandbox.config import Config
 from bots.sandbox.server import serving
@@ -44,6 +45,8 @@ async def stage(
             platform.control = await platform.open(f"node-{NODE}")
             stage = Stage(sandbox, platform, llama, url, tmp_path)
             yield stage
+            # Nobody confirms any more: each test would end with that wait.
+            monkeypatch.setattr(door, "CONFIRM_SECONDS", 0.3)
             for one in stage.running:
                 if one.node._service is not None and not one.node._service.done():
                     await one.stop()
