@@ -1,5 +1,6 @@
 """Conversations: their messages, their titles; every look at one checks whose it is."""
 
+import contextlib
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,7 +11,7 @@ from sqlalchemy import Row, delete, literal, select, text
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import aliased
 
-from app.core import keys
+from app.core import keys, redis
 from app.core.broker import ask_relay
 from app.core.db import single, transaction
 from app.core.models import Message, Session, Turn, new_id, now
@@ -142,6 +143,9 @@ def remove(session: str, user: str) -> None:
         running = select(Turn).where(Turn.session_id == found.id, Turn.state == TurnState.RUNNING.value)
         underway.leave_behind(tx.scalars(running.order_by(Turn.id).with_for_update()))
         tx.execute(delete(Session).where(Session.id == found.id))
+    # Pages that miss this are told with their next prompt.
+    with contextlib.suppress(*redis.ERRORS):
+        redis.client().publish(names.session_channel(str(found.id)), names.SESSION_GONE)
     ask_relay(names.CLOSE_SESSION, session)
 
 

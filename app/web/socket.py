@@ -222,8 +222,20 @@ class ChatSocket:
                 if message == LOST:
                     continue
                 turn = message.decode(errors="replace")
-                if turn not in self._watches:
+                if turn == names.SESSION_GONE:
+                    await self._survive(self._leave)
+                elif turn not in self._watches:
                     await self._survive(functools.partial(self._join, turn))
+
+    async def _leave(self) -> None:
+        """Close a page whose session was deleted on another; that it was is asked of PostgreSQL."""
+        try:
+            await asyncio.to_thread(sessions.check, self._session, self._who.id)
+        except NotFound as error:
+            with contextlib.suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._socket.close(NO_SUCH_SESSION, str(error)[:120])
+            self._cut.set()
 
     async def _join(self, turn: str) -> None:
         taken, identity = await asyncio.to_thread(self._found, turn)

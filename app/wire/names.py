@@ -217,8 +217,12 @@ def node_control(node: str) -> str:
     return f"ml:control:{node}"
 
 
+SESSION_GONE: Final = "gone"
+"""What is told on a session's channel, where else a turn's id is, when it was deleted."""
+
+
 def session_channel(session: str) -> str:
-    """Return the Pub/Sub channel that tells a session's open pages of new turns."""
+    """Return the Pub/Sub channel that tells a session's open pages of new turns, and of its end."""
     return f"ml:session:{session}"
 
 

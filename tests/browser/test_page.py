@@ -416,6 +416,21 @@ async def test_a_socket_closed_for_good_is_not_knocked_at_again(code: int, stage
     else:
         await expect(page.locator("#notice")).to_contain_text("This session is not here")
         await expect(page).to_have_url(f"{stage.url}/")
+        await expect(page.locator("#box")).to_have_value("kept")
+
+
+async def test_what_a_session_that_is_gone_did_not_take_is_taken_along(stage: Stage, open_page: Opener) -> None:
+    session = session_with_reply(stage)
+    page = await open_page(f"/s/{session}")
+    await page.locator("#box").fill("sent")
+    await page.keyboard.press("Enter")
+    await stage.said("prompt")
+    await page.locator("#box").fill("and typed")
+    await stage.cut(4404)
+    await expect(page).to_have_url(f"{stage.url}/")
+    await expect(page.locator("#box")).to_have_value("sent\n\nand typed")
+    await page.keyboard.press("Enter")
+    assert (await stage.said("prompt", 2))["text"] == "sent\n\nand typed"
 
 
 ATTACK = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202e"

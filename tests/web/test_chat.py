@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from app.services import dispatch, turns
+from app.core import redis
+from app.services import dispatch, sessions, turns
 from app.web import socket
 from app.wire import names
 from app.wire.errors import Unavailable
@@ -209,7 +210,7 @@ async def test_another_attempt_goes_on_where_it_was_taken_up(site: Site, ada: Me
 async def test_a_deleted_session_ends_on_every_page(site: Site, ada: Member, node: PlayedNode) -> None:
     session = ada.session()
     async with site.page(ada, session) as page:
-        turn = (await page.ask("Soon gone."))["turn"]
+        await page.ask("Soon gone.")
         writing = await node.take()
         await writing.begin()
         async with site.browser(ada) as browser:
@@ -223,8 +224,7 @@ async def test_a_deleted_session_ends_on_every_page(site: Site, ada: Member, nod
                 return (await browser.get("/api/state")).json()["nodes"][0]["busy"] == 0
 
         await until_async(slots_are_free)
-        await page.send(type="resume", turn=turn, at=0)
-        assert (await page.hear("error"))["code"] == "not_found"
+        assert await page.closed() == socket.NO_SUCH_SESSION
 
 
 async def test_a_reader_that_takes_nothing_is_cut_loose_alone(
@@ -290,3 +290,15 @@ async def test_a_page_that_comes_back_while_postgresql_is_away_is_told_to_try_ag
 
 def _away(*_: object) -> None:
     raise Unavailable
+
+
+async def test_a_page_of_a_session_that_another_deletes_is_told(site: Site, ada: Member) -> None:
+    session, other = ada.session(), ada.session()
+    async with site.page(ada, session) as page, site.page(ada, other) as another:
+        await page.ask("Go on and on.")
+        # Whoever can write to Redis says so of any session; PostgreSQL knows better.
+        await asyncio.to_thread(redis.client().publish, names.session_channel(other), names.SESSION_GONE)
+        await asyncio.to_thread(sessions.remove, session, ada.id)
+        assert await page.closed() == 4404
+        await another.send(type="ping")
+        await another.hear("pong")

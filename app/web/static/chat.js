@@ -70,9 +70,9 @@ export class Chat {
     if (this.socket?.open) this.catchUp();
   }
 
-  /** Takes back first prompts whose session was never made: they belong in the box again. */
-  unsent() {
-    return this.outbox.of(null).map(({ id }) => this.outbox.take(id).text);
+  /** Takes back prompts without a session: they belong in the box again. */
+  unsent(session = null) {
+    return this.outbox.of(session).map(({ id }) => this.outbox.take(id).text);
   }
 
   connect() {
@@ -172,7 +172,7 @@ export class Chat {
     return this.tree.path();
   }
 
-  /** The message that is shown last and is not finished: a reply being written, or a prompt on its way. */
+  /** The last message, where it is a reply being written or a prompt on its way. */
   get unfinished() {
     const last = this.path.at(-1);
     return last && (last.pending || (last.reply && !last.reply.finished)) ? last : null;
@@ -235,7 +235,7 @@ export class Chat {
     this.page.touch(node);
   }
 
-  /** Another reply to the same prompt: after a failure, or because one would like to see another. */
+  /** Another reply to the same prompt, after a failure or for its own sake. */
   retry(node) {
     if (this.unfinished) return;
     const item = { id: newId(), session: this.session, type: "retry", turn: node.turn };

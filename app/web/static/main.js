@@ -1,4 +1,4 @@
-/** Puts the page together: the list, the conversation, the box, the address bar, and what is said above the box. */
+/** Puts the page together: list, conversation, box, address bar, and what is said above the box. */
 
 import { $, Keep } from "./browser.js";
 import { Chat, here } from "./chat.js";
@@ -52,7 +52,8 @@ const page = {
   },
 
   gone() {
-    open(null, "replaceState");
+    keep.set(`draft.${chat.session}`, null);
+    open(null, "replaceState", [...chat.unsent(chat.session), composer.text]);
     page.notice("This session is not here: it was deleted, or it is not yours.");
   },
 };
@@ -93,12 +94,12 @@ function heading() {
   document.title = chat.session ? `${title} – MeatLizard` : "MeatLizard";
 }
 
-function open(session, how = "pushState") {
+function open(session, how = "pushState", typed = []) {
   if (how) history[how](null, "", session ? `/s/${session}` : "/");
   page.notice("");
   $("pill").hidden = true;
   transcript.follow();
-  const drafts = [...chat.unsent(), keep.get("draft.new", "")].filter(Boolean);
+  const drafts = [...typed, ...chat.unsent(), keep.get("draft.new", "")].filter(Boolean);
   keep.set("draft.new", drafts.join("\n\n"));
   composer.open(session);
   chat.open(session);

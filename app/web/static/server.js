@@ -102,7 +102,7 @@ export class Socket {
     }, ms);
   }
 
-  /** Leaves the line without waiting for the other side's farewell, and tries anew. */
+  /** Leaves the line without a farewell, and tries anew. */
   drop() {
     const socket = this.socket;
     this.socket = null;
@@ -124,7 +124,7 @@ export class Socket {
     if (!this.ended && !this.socket) this.connect();
   }
 
-  /** The page came back to the front or the network did: do not wait any longer than needed. */
+  /** The page is in front again, or the network back. */
   hurry() {
     if (this.open) {
       this.send({ type: "ping" });
