@@ -62,7 +62,11 @@ class Machine:
         return cls(system().lower(), machine().lower(), psutil.cpu_count() or 1, gpu)
 
     def layers(self) -> int:
-        """How many layers go to the GPU when nobody says."""
+        """How many layers go to the GPU when nobody says.
+
+        A build for the CPU alone warns that it ignores them, and computes as it can. It then has a GPU's batch and threads
+        (above, `threads`): a stop in a long prompt is noticed later. `doctor` tells of the GPU that is left idle.
+        """
         metal = self.system == "darwin" and self.machine in ("arm64", "aarch64")
         return ALL_LAYERS if metal or self.gpu else 0
 
