@@ -84,11 +84,16 @@ def end(session: str, client: str, tokens: int = 0) -> None:
 
 
 def leave_behind(running: Iterable[Turn]) -> None:
-    """Note whose the turns are that are deleted while a node writes them: it brings its figures when it has heard."""
+    """Note whose the turns are that are deleted while a node writes them: it brings its figures when it has heard.
+
+    Called before they are gone for others to see: figures that come in the same moment would find no note else.
+    """
     try:
-        for row in running:
-            whose = [str(row.user_id), str(row.session_id), str(row.client_id), row.attempt, row.node]
-            redis.client().set(names.left_behind(str(row.id)), orjson.dumps(whose), ex=names.STREAM_TTL_SECONDS)
+        with redis.client().pipeline(transaction=False) as pipe:
+            for row in running:
+                whose = [str(row.user_id), str(row.session_id), str(row.client_id), row.attempt, row.node]
+                pipe.set(names.left_behind(str(row.id)), orjson.dumps(whose), ex=names.STREAM_TTL_SECONDS)
+            pipe.execute()
     except redis.ERRORS as error:
         log.warning("limits.off", error=str(error))
 
