@@ -61,8 +61,8 @@ def head() -> str | None:
 
 
 def test_what_people_write_lies_in_bytes() -> None:
-    """No column of plain text may hold a prompt, a reply, a title or a reason."""
-    for table, column in (("messages", "body"), ("sessions", "title"), ("turns", "reason")):
+    """No column of plain text may hold a prompt, a reply, a title, a reason or a wish in words."""
+    for table, column in (("messages", "body"), ("sessions", "title"), ("turns", "reason"), ("turns", "form")):
         assert Base.metadata.tables[table].c[column].type.python_type is bytes
 
 
