@@ -25,7 +25,7 @@ from tests.faults.stage import Stage
 ROWS: Final = """
 select t.id, t.session_id, t.client_id, t.state, t.attempt, p.body, r.body, t.reason,
   (select count(*) from messages m where m.parent_id = t.prompt_id and m.role = 'assistant'),
-  (select count(*) from turns o where o.prompt_id = t.prompt_id)
+  (select count(*) from turns o where o.prompt_id = t.prompt_id), t.finish_reason
 from turns t join messages p on p.id = t.prompt_id left join messages r on r.id = t.reply_id
 """
 FINAL: Final = ("done", "failed", "cancelled")
@@ -45,6 +45,7 @@ class Kept:
     reason: str
     replies: int
     turns: int
+    finish: str = "stop"
 
 
 def check(stage: Stage, asked: list[Asked]) -> list[str]:
@@ -64,10 +65,10 @@ def kept(stage: Stage) -> Iterator[Kept]:
     keys = [part.strip() for part in stage.direct.values["KEYS"].split(",")]
     with closing(psycopg2.connect(stage.direct.dsn)) as connection, connection.cursor() as cursor:
         cursor.execute(ROWS)
-        for turn, session, client, state, attempt, prompt, reply, reason, replies, turns in cursor.fetchall():
+        for turn, session, client, state, attempt, prompt, reply, reason, *counts in cursor.fetchall():
             opener = _Opener(keys, str(session))
             words = [opener.open(bytes(body)) if body is not None else "" for body in (prompt, reply, reason)]
-            yield Kept(str(turn), str(session), str(client), state, attempt, *words, replies, turns)
+            yield Kept(str(turn), str(session), str(client), state, attempt, *words, *counts)
 
 
 class _Opener:
@@ -124,7 +125,7 @@ def _texts(rows: dict[str, Kept], asked: list[Asked], calls: dict[str, list[Call
     """The text is the same in all three places."""
     for row in rows.values():
         made = calls.get(row.prompt, [])
-        if row.state == "done" and not any(c.finish and c.whole == row.reply and _grounded(c.prefix, made) for c in made):
+        if row.state == "done" and not _whole(row, made):
             yield f"turn {row.turn}: the kept reply is not what the engines made: {_difference(row.reply, made)}"
         elif row.state in ("failed", "cancelled") and not _grounded(row.reply, made):
             yield f"turn {row.turn} ({row.state}): the kept text is not what the engines made: {_difference(row.reply, made)}"
@@ -136,6 +137,13 @@ def _texts(rows: dict[str, Kept], asked: list[Asked], calls: dict[str, list[Call
             yield f"turn {one.turn}: the page was told another text than is kept"
         if row.state == "done" and one.shown != row.reply:
             yield f"turn {one.turn}: the page showed {len(one.shown)} characters, kept are {len(row.reply)}"
+
+
+def _whole(row: Kept, made: list[Call]) -> bool:
+    """Whether the last engine ended this text; or whether it had all its tokens when it came to the node that was to carry on."""
+    if row.attempt > 1 and row.finish == "length" and _grounded(row.reply, made):
+        return True
+    return any(call.finish and call.whole == row.reply and _grounded(call.prefix, made) for call in made)
 
 
 def _grounded(text: str, made: list[Call]) -> bool:

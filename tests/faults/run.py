@@ -116,7 +116,7 @@ async def _break(stage: Stage, seed: int, size: Size, dice: random.Random) -> Re
 async def _settled(stage: Stage, load: Load) -> list[str]:
     """Look until nothing is found, or what is found does not go away."""
     findings: list[Any] = []
-    for _ in range(60):
+    for _ in range(PATIENCE_SECONDS):
         findings = await asyncio.to_thread(checker.check, stage, load.asked)
         if not findings:
             break

@@ -32,9 +32,15 @@ def test_a_reply_that_two_engines_made_is_sound() -> None:
     assert findings(kept("", "failed", reason="No."), asked("", "failed", text=None)) == []
 
 
+def test_a_reply_that_had_all_its_tokens_when_its_engine_died_is_whole() -> None:
+    assert findings(kept("Because it", finish="length"), asked("Because it", text="Because it")) == []
+
+
 @pytest.mark.parametrize(
     ("row", "page", "words"),
     [
+        (kept("Because it", finish="length", attempt=1), asked("Because it", text="Because it"), "not what the engines made"),
+        (kept("Because snow", finish="length"), asked("Because snow", text="Because snow"), "not what the engines made"),
         (kept("Because it of rain."), asked(text="Because it of rain.", shown="Because it of rain."), "not what the engines made"),
         (kept("Because"), asked(text="Because", shown="Because"), "not what the engines made"),
         (kept("Because of snow.", "failed", reason="No."), asked(event="failed", text="Because of snow."), "not what the engines made"),
