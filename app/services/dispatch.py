@@ -81,8 +81,8 @@ def dispatch(leases: Sequence[Lease] = ()) -> int:
 
 def _send(leases: Sequence[Lease]) -> int:
     words: dict[str, Any] = {name: [getattr(one, name) for one in leases] for name in ("turn", "attempt", "node", "lane")}
-    # Not waited for on the disk: what a power cut takes is a lease, and the fence in Redis, or the next attempt's
-    # number, tells the two apart (docs/decisions/0015).
+    # Not waited for on the disk: what a crash takes is a lease, and the fence in Redis, or the next attempt's number,
+    # tells the two apart (docs/decisions/0015).
     rows: dict[str, list[Any]] = {}
     for row in single(_LEASE, words | {"now": now()}, soft=True):
         rows.setdefault(str(row.id), []).append(row)
@@ -103,6 +103,14 @@ def _send(leases: Sequence[Lease]) -> int:
             enqueue_job(lease.node, lease.turn, lease.attempt, envelope)
         sent += 1
     return sent
+
+
+def write_again(turn: str, attempt: int, node: str) -> None:
+    """Write the row of a lease once more, where PostgreSQL lost it when it crashed and Redis knows it still."""
+    fence, leased, lane = redis.client().hmget(names.turn_meta(turn), "fence", "node", "lane")
+    if lane and (fence, leased) == (str(attempt).encode(), node.encode()):
+        log.info("lease.again", turn=turn, attempt=attempt, node=node)
+        single(_LEASE, {"turn": [turn], "attempt": [attempt], "node": [node], "lane": [lane.decode()], "now": now()})
 
 
 def post_again(lease: Lease) -> bool:

@@ -328,6 +328,8 @@ def finish_all(handed: Sequence[Handed]) -> list[bool | EnvelopeError]:
         except EnvelopeError as error:
             answers[at] = error
             continue
+        if row.attempt < one.attempt:
+            dispatch.write_again(one.turn, one.attempt, one.node)
         outcome = replace(outcome, hops={**outcome.hops, hops.FINISHING: came})
         if outcome.leaving:
             nodes.leaving(one.node)

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from app.core import redis
 from app.core.config import settings
@@ -216,6 +216,35 @@ def test_an_older_attempt_ends_nothing(ada: Member) -> None:
     assert row(turn).state == TurnState.RUNNING
     assert nodes.finish(new, "New.")
     assert turns.reply(turn) == "New."
+
+
+def _forget_lease(turn: str) -> None:
+    """What a PostgreSQL that crashed has of a turn that was leased in its last half second."""
+    with transaction() as tx:
+        tx.execute(update(Turn).where(Turn.id == UUID(turn)).values(attempt=0, state="queued", node=None, lane=None, leased_at=None))
+
+
+def test_an_outcome_counts_whose_lease_went_with_a_crash(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [job] = nodes.jobs()
+    _forget_lease(turn)
+    assert nodes.finish(job, "Because.")
+    assert (turns.reply(turn), row(turn).attempt, row(turn).node) == ("Because.", 1, "home")
+    assert not redis.client().scard(names.node_leases("home"))
+
+
+def test_an_outcome_whose_lease_nobody_knows_does_not_count(ada: Member) -> None:
+    nodes.ready()
+    turn = ada.ask(ada.session()).turn
+    [job] = nodes.jobs()
+    _forget_lease(turn)
+    with pytest.raises(EnvelopeError):
+        turns.finish(turn, 1, "away", nodes.outcome(job, "Mine."))
+    assert not turns.finish(turn, 1, "away", nodes.outcome(job, "Mine.", node="away"))
+    redis.client().delete(names.turn_meta(turn))
+    assert not nodes.finish(job, "Because.")
+    assert row(turn).state == TurnState.QUEUED
 
 
 def test_words_that_another_node_sealed_are_refused(ada: Member) -> None:

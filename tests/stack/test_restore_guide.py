@@ -43,9 +43,9 @@ def kept(dsn: str) -> dict[str, Any]:
 
 
 def ended(dsn: str) -> bool:
-    """Say whether every turn has ended."""
+    """Say whether every turn has ended and has all its stamps: the web's come with the next batch of figures."""
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
-        cursor.execute("select count(*) = 0 from turns where finished_at is null")
+        cursor.execute("select count(*) = 0 from turns where finished_at is null or not hops ? 'told'")
         return bool(cursor.fetchone()[0])
 
 

@@ -55,8 +55,8 @@ class Threads:
         thread, me = message.channel, self._client.user
         if message.author.bot or not isinstance(thread, discord.Thread) or me is None or thread.owner_id != me.id:
             return
-        if await asyncio.to_thread(chats.in_thread, thread.id, message.author.id):
-            await self._next(thread, message)
+        # Nothing is asked before its lock is held: two messages would come out of it in any order.
+        await self._next(thread, message)
 
     async def _next(self, thread: discord.Thread, message: discord.Message | None) -> None:
         async with self._locks.setdefault(thread.id, asyncio.Lock()):
