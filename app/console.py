@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 import urllib.error
@@ -42,6 +43,8 @@ class Answer:
 
 def chat(prompt: str, session: str | None, as_json: bool) -> None:
     """Ask, and print the reply as it comes, or one object at the end; exit 1 unless it was answered."""
+    # Python leaves SIGINT ignored where a script started it so; but to stop the turn is what this one means by it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     token = os.environ.get("MEATLIZARD_TOKEN") or own_token()
     base = base_url()
     parent = None

@@ -62,6 +62,9 @@ def _environment(path: str) -> dict[str, str]:
 
 
 def _die_with_parent(death: signal.Signals) -> None:
+    # What a script puts into the background is started with SIGINT ignored, and hands that on to all its children.
+    if death != signal.SIGKILL:
+        signal.signal(death, signal.SIG_DFL)
     meant = int(os.environ.get(PARENT_VARIABLE) or os.getppid())
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)

@@ -32,6 +32,9 @@ END_SECONDS: Final = 4.0
 """How long the last frames may take when the node goes down."""
 CONFIRM_SECONDS: Final = 2.0
 """How long a finished turn may then take to be confirmed."""
+FAREWELL_SECONDS: Final = 6.0
+"""How long all of the end may take where only "stopped" is left to say: a channel takes five messages in five seconds, and
+hellos may have used them up. Unsaid, the platform gives this node turns for another minute."""
 AWAY_MOST_SECONDS: Final = 10.0
 """Longest pause before the next try to connect: people wait, and asking costs nothing until Discord answers."""
 REFUSED_SECONDS: Final = 600.0
@@ -88,15 +91,18 @@ class DiscordDoor:
 
     async def close(self) -> None:
         """Say what is left to say, and that the node is gone."""
+        until = time.monotonic() + FAREWELL_SECONDS
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(END_SECONDS):
                 await asyncio.gather(*(_either(reply.ended, reply.over) for reply in self.desk.replies))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONFIRM_SECONDS):
                 await asyncio.gather(*(reply.over.wait() for reply in self.desk.replies))
-        with contextlib.suppress(TimeoutError, ChannelClosed, discord.DiscordException, OSError):
-            async with asyncio.timeout(CONFIRM_SECONDS):
+        try:
+            async with asyncio.timeout(max(CONFIRM_SECONDS, until - time.monotonic())):
                 await self._herald.say(STOPPED)
+        except (TimeoutError, ChannelClosed, discord.DiscordException, OSError) as error:
+            log.warning("discord.no_farewell", error=str(error) or type(error).__name__)
         await self._memory.save()
 
     async def _stay_connected(self) -> None:

@@ -47,6 +47,7 @@ async def stage(
             yield stage
             # Nobody confirms any more: each test would end with that wait.
             monkeypatch.setattr(door, "CONFIRM_SECONDS", 0.3)
+            monkeypatch.setattr(door, "FAREWELL_SECONDS", 0.3)
             for one in stage.running:
                 if one.node._service is not None and not one.node._service.done():
                     await one.stop()

@@ -86,7 +86,10 @@ async def answers(stage: Stage, running: Process) -> None:
     assert await platform.whole(job) == reply_text(job.messages, 40)
     await platform.say(channel, FrameKind.CLOSED, job)
     assert await running.stop() == 0, running.log.read_text()
-    await until(lambda: platform.state() == "stopped")
+    try:
+        await until(lambda: platform.state() == "stopped")
+    except TimeoutError:
+        pytest.fail(f"The node did not say that it stops: {[one['state'] for one in platform.hellos]}\n{running.log.read_text()}")
 
 
 async def test_discord_is_enough(stage: Stage):

@@ -50,6 +50,18 @@ def test_dies_with_its_parent(tmp_path: Path, death: str) -> None:
 
 
 @linux
+def test_dies_with_its_parent_though_started_in_the_background(tmp_path: Path) -> None:
+    guarded = [*GUARD, "--record", str(tmp_path / "record"), "--death", "INT", "--", "sleep", "300"]
+    ignoring = f"import signal, subprocess; signal.signal(signal.SIGINT, signal.SIG_IGN); subprocess.run({guarded!r})"
+    parent = subprocess.Popen([sys.executable, "-c", ignoring])
+    wait_for(lambda: [child for child in psutil.Process(parent.pid).children() if child.name() == "sleep"])
+    children = psutil.Process(parent.pid).children(recursive=True)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_for(lambda: all_gone(children))
+
+
+@linux
 def test_does_not_begin_when_the_parent_is_gone_already() -> None:
     environment = os.environ | {guard.PARENT_VARIABLE: "1"}
     command = [*GUARD, "--death", "TERM", "--", "echo", "began"]

@@ -1,6 +1,7 @@
 """The doors at which a turn is begun and stopped, each as its people use it."""
 
 import asyncio
+import functools
 import json
 import signal
 import sys
@@ -90,8 +91,13 @@ class ByCommand(Begun):
     @asynccontextmanager
     async def writing(self) -> AsyncIterator["ByCommand"]:
         words = [*self.stack.command, "chat", LONG, "--home", str(self.stack.home)]
+        # As a script starts it in the background: with Ctrl-C ignored, which is the harder case.
         self._process = await asyncio.create_subprocess_exec(
-            *words, env=self.stack.environment, stdout=asyncio.subprocess.PIPE, stderr=sys.stderr
+            *words,
+            env=self.stack.environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=sys.stderr,
+            preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_IGN),
         )
         assert self._process.stdout
         self.seen = (await self._process.stdout.read(1)).decode(errors="replace")
