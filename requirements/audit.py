@@ -27,7 +27,7 @@ def main(files: list[str]) -> int:
         print(f"{file}: {words}", file=sys.stdout if sound else sys.stderr)
         bad = bad or not sound
     if bad:
-        print("meatlizard: this is no clean bill. Advisories are asked for at pypi.org: run it where that is reached.", file=sys.stderr)
+        print("meatlizard: this is no clean bill. Advisories are asked for at PyPI: run it where that can be reached.", file=sys.stderr)
     return int(bad)
 
 

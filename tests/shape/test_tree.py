@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 EMPTY = {"app/__init__.py"}
 FOREIGN = re.compile(
-    r"https?://[^\s\"'<>]*(?:pypi|/simple\b|artifactory|nexus|devpi|jfrog)|--(?:extra-)?index-url\b(?!`)|/root/|/home/[a-z]+/|/Users/"
+    r"https?://[^\s\"'<>]*(?:pypi|/simple\b|artifactory|nexus|devpi|jfrog)|\b(?:pypi|npmjs)\.(?:org|com)\b|pythonhosted|--(?:extra-)?index-url\b(?!`)|/root/|/home/[a-z]+/|/Users/"
 )
 """An address of a package registry, or a path of one machine."""
 ALLOWED = {
