@@ -48,23 +48,27 @@ class Intake:
     async def _work(self) -> None:
         while self._waiting:
             some = [self._waiting.popleft() for _ in range(min(TOGETHER, len(self._waiting)))]
-            try:
-                found = await asyncio.to_thread(_taken, [one for one, _ in some])
-            except Exception as error:
-                for _, answer in some:
-                    if not answer.done():
-                        answer.set_exception(error)
-                continue
+            found = await asyncio.to_thread(_taken, [one for one, _ in some])
             for (_, answer), given in zip(some, found, strict=True):
                 if answer.done():
                     continue
-                if isinstance(given, MeatLizardError):
+                if isinstance(given, Exception):
                     answer.set_exception(given)
                 else:
                     answer.set_result(given)
 
 
-def _taken(some: Sequence[Asking]) -> list[Taken | MeatLizardError]:
+def _taken(some: Sequence[Asking]) -> list[Taken | Exception]:
+    try:
+        return _together(some)
+    except Exception as error:
+        if len(some) == 1:
+            return [error]
+        # An accident with one of them is not the others': each once more by itself, which is the same turn if it was kept.
+        return [answer for one in some for answer in _taken([one])]
+
+
+def _together(some: Sequence[Asking]) -> list[Taken | Exception]:
     found = zip(some, asking.submit_all(some), strict=True)
     return [
         kept if isinstance(kept, MeatLizardError) else shown(kept) if one.door is Door.WEB else Taken(kept, "")

@@ -62,7 +62,7 @@ async def _begin(given: ChatRequest | CompletionRequest, request: Request, who: 
         taken = await state.intake.submit(
             Asking(who, session, str(uuid4()), prompt, parent, Door.API, given.sampling(), address(request), wanted)
         )
-    except MeatLizardError:
+    except Exception:
         # Refused, and asked again in a moment: the conversation that came with it is not kept each time.
         with contextlib.suppress(MeatLizardError):
             await asyncio.to_thread(sessions.remove, session, who.id)

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.services.conversations import Said
@@ -15,6 +16,8 @@ STOP_TEXTS: Final = 4
 STOP_LENGTH: Final = 100
 """OpenAI's limits; llama.cpp compares every token with every stop text."""
 MOST_TOKENS: Final = 32_768
+SPARE_LEVELS: Final = 128
+"""Of the 254 that are written at all: a schema is deep inside of what goes to the node."""
 
 Stop = Annotated[str, Field(min_length=1, max_length=STOP_LENGTH)]
 
@@ -137,6 +140,7 @@ class ChatRequest(_Asked):
             wanted = self.response_format.json_schema
             if wanted is None or wanted.schema_ is None:
                 raise BadField("response_format", "A response_format of type json_schema needs a json_schema.schema.")
+            _check_sendable(wanted.schema_)
 
     def sampling(self) -> dict[str, Any]:
         """Return what goes to the engine, by the names it goes under."""
@@ -177,6 +181,16 @@ class CompletionRequest(_Asked):
             case str(text) | [str(text)]:
                 return [], text
         raise BadField("prompt", "The prompt is one text: lists of several and of tokens are not taken.")
+
+
+def _check_sendable(schema: Any) -> None:
+    """Raise BadField for what can be read as JSON and not written: long numbers, half characters, hundreds of levels."""
+    for _ in range(SPARE_LEVELS):
+        schema = [schema]
+    try:
+        orjson.dumps(schema)
+    except orjson.JSONEncodeError:
+        raise BadField("response_format", "This schema holds what cannot be sent on: see its numbers, texts and levels.") from None
 
 
 def _said(message: ChatMessage, index: int) -> Said:

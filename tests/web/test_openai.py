@@ -407,6 +407,11 @@ def refusals() -> Iterator[tuple[type[openai.APIStatusError], str, dict[str, Any
     yield case("an image", bad, "images", messages=[{"role": "user", "content": [picture]}])
     yield case("no schema", bad, "schema", response_format={"type": "json_schema", "json_schema": {"name": "x"}})
     yield case("grammar", bad, "response_format", response_format={"type": "grammar"})
+    deep: Any = {}
+    for _ in range(200):
+        deep = {"items": deep}
+    for name, schema in {"number": {"const": 10**30}, "deep": deep}.items():
+        yield case(f"a schema: {name}", bad, "cannot be sent on", response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
     yield case("long", openai.APIStatusError, "40,000 characters", messages=[{"role": "user", "content": "x" * 40_000}])
     yield case("large", openai.APIStatusError, "larger", messages=[{"role": "user", "content": "x" * 1_100_000}])
     many = [{"role": "user", "content": "x"}] * 1500
