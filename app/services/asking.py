@@ -1,7 +1,6 @@
 """Taking in a prompt at any door: counted against the limits of whoever asks, then kept as a turn."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,12 +51,14 @@ def submit_all(many: Sequence[Asking]) -> list[Accepted | MeatLizardError]:
     """Do so with prompts that came together; what is wrong with one is its own answer, and changes nothing for the others."""
     refused: dict[int, Accepted | MeatLizardError] = {}
     asked: dict[int, turns.Prompted] = {}
+    counted: set[int] = set()
     for at, one in enumerate(many):
         try:
             words, who = intake.clean(one.words), one.who
             client_id = str(intake.client_id(one.client_id))
             limits.admit(who, one.address)
-            underway.begin(who, one.address, one.session, client_id)
+            if underway.begin(who, one.address, one.session, client_id):
+                counted.add(at)
         except MeatLizardError as error:
             refused[at] = _known(one.who, one.session, one.client_id, error) or error
         else:
@@ -68,9 +69,9 @@ def submit_all(many: Sequence[Asking]) -> list[Accepted | MeatLizardError]:
     try:
         answers = dict(zip(asked, turns.submit_all(list(asked.values())), strict=True))
     finally:
-        for at, prompt in asked.items():
-            if not isinstance(answers.get(at), Accepted):
-                underway.end(prompt.session, prompt.client_id)  # It comes to nothing.
+        for at in counted:
+            if not _made(answers.get(at)):
+                underway.give_back(asked[at].session, asked[at].client_id)
     return [answers[at] if at in answers else refused[at] for at in range(len(many))]
 
 
@@ -83,8 +84,18 @@ def retry(who: Person, session: str, client_id: str, turn: str, door: Door, addr
         if kept := _known(who, session, client_id, error):
             return kept
         raise
-    with _counted(who, address, session, client_id):
-        return turns.retry(who.id, session, client_id, turn, door, limited=not who.unlimited)
+    counted, answer = underway.begin(who, address, session, client_id), None
+    try:
+        answer = turns.retry(who.id, session, client_id, turn, door, limited=not who.unlimited)
+        return answer
+    finally:
+        if counted and not _made(answer):
+            underway.give_back(session, client_id)
+
+
+def _made(answer: Accepted | MeatLizardError | None) -> bool:
+    """Say whether a try made a turn, which is counted until that ends."""
+    return isinstance(answer, Accepted) and not answer.again
 
 
 def _known(who: Person, session: str, client_id: str, error: MeatLizardError) -> Accepted | None:
@@ -95,14 +106,3 @@ def _known(who: Person, session: str, client_id: str, error: MeatLizardError) ->
         return turns.known(who.id, session, client_id)
     except MeatLizardError:
         return None
-
-
-@contextmanager
-def _counted(who: Person, address: str, session: str, client_id: str) -> Iterator[None]:
-    """Count a turn that waits or runs, unless it comes to nothing."""
-    underway.begin(who, address, session, client_id)
-    try:
-        yield
-    except BaseException:
-        underway.end(session, client_id)
-        raise

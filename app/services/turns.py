@@ -35,8 +35,7 @@ from app.wire.jobs import Outcome
 from app.wire.states import Door, EventKind, Lane, TurnState
 
 log = structlog.get_logger(__name__)
-UNLIMITED = 1_000_000
-"""Turns that may wait where nobody counts: load tests, the command line of the machine itself."""
+UNLIMITED = 1_000_000  # Turns that may wait where nobody counts: load tests, the command line of the machine itself.
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
@@ -48,6 +47,7 @@ class Accepted:
     title: str
     text: str
     begun: bool = False  # Whether a node was given the turn at once.
+    again: bool = False  # Whether it was kept when it came first.
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +220,7 @@ def known(user: str, session: str, client_id: str) -> Accepted | None:
 
 def _known(tx: Transaction, session: Session, client_id: str) -> Accepted | None:
     turn = tx.scalar(select(Turn).where(Turn.session_id == session.id, Turn.client_id == intake.client_id(client_id)))
-    return _accepted(tx, session, turn.id, turn.prompt_id) if turn else None
+    return replace(_accepted(tx, session, turn.id, turn.prompt_id), again=True) if turn else None
 
 
 def _accepted(tx: Transaction, session: Session, turn: UUID, prompt: UUID) -> Accepted:

@@ -257,8 +257,8 @@ def turns_at_once(whose: str) -> str:
 
 
 def counted_for(session: str, client: str) -> str:
-    """Return for which tokens and addresses a turn is counted, by its session and the id that its sender gave it."""
-    return f"ml:counted:{session}:{client}"
+    """Return the hash that says for whom a turn is counted, by its session and the id that its sender gave it."""
+    return f"ml:tries:{session}:{client}"
 
 
 def left_behind(turn: str) -> str:

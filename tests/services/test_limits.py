@@ -9,6 +9,7 @@ import pytest
 
 from app.core import redis
 from app.services import asking, dispatch, events, limits, logins, sessions, throttle, tokens, turns
+from app.services.asking import Asking
 from app.services.limits import Kind
 from app.services.person import Person
 from app.wire.errors import BadInput, Busy, NotFound, TooOften
@@ -223,6 +224,57 @@ def test_turns_at_once(ada: Member, scope: str) -> None:
     for job in nodes.jobs():
         nodes.finish(job)
     ask(person, session, "10.0.0.7")
+
+
+@pytest.mark.parametrize("how", ["bent", "foreign", "another door", "in one moment"])
+def test_an_id_that_is_used_again_counts_nothing_out(ada: Member, bob: Member, how: str) -> None:
+    """A try that comes to nothing takes back no more than itself: the turn that bears its id stays counted."""
+    nodes.ready("home", 0)
+    person, session, client = tokens.holder(ada.token), ada.session(), str(uuid4())
+    scope = f"token:{person.token}" if how == "another door" else "ada"
+    set_limit(scope, Kind.TURNS, 1)
+    good = Asking(person, session, client, "Why?", None, Door.WEB)
+    bad = replace(good, parent="z" * 32)
+    if how == "foreign":
+        bad = replace(good, model="nobody-has-it")
+    if how == "another door":
+        bad = replace(bad, who=who(ada))
+    for many in ([bad, good, bad],) if how == "in one moment" else ([good], [bad], [bad]):
+        asking.submit_all(many)
+    with pytest.raises(Busy):
+        ask(person, session)
+    [turn] = sessions.unfinished(session, ada.id)
+    turns.stop(turn, ada.id)
+    ask(person, session)
+
+
+@pytest.mark.parametrize("again", ["prompt", "retry"])
+def test_what_is_sent_again_after_its_end_counts_nothing(ada: Member, again: str) -> None:
+    set_limit("ada", Kind.TURNS, 2)
+    nodes.ready()
+    session, client = ada.session(), str(uuid4())
+    first = asking.submit(who(ada), session, client, "Why?", None, Door.WEB)
+    [job] = nodes.jobs()
+    nodes.finish(job)
+    if again == "prompt":
+        asking.submit(who(ada), session, client, "Why?", None, Door.WEB)
+    else:
+        asking.retry(who(ada), session, client, first.turn, Door.WEB)
+    assert left(ada, Kind.TURNS).left == 2
+
+
+def test_a_token_spends_its_tokens_whoever_sends_the_id_again(ada: Member) -> None:
+    nodes.ready()
+    person, session, client = tokens.holder(ada.token), ada.session(), str(uuid4())
+    set_limit(f"token:{person.token}", Kind.TOKENS, 5)
+    set_limit("ada", Kind.TURNS, 5)
+    first = Asking(person, session, client, "Why?", None, Door.WEB)
+    asking.submit_all([first])
+    asking.submit_all([replace(first, who=who(ada))])
+    [job] = nodes.jobs()
+    nodes.finish(job)
+    with pytest.raises(TooOften, match="used up for today: 5"):
+        ask(person, session)
 
 
 @pytest.mark.parametrize("scope", ["token", "address"])
