@@ -24,20 +24,24 @@ WATCHED: Final = 200
 """Waiting turns that are told their place; whoever stands further back is told when they come nearer."""
 ETA_STEP: Final = 0.1
 """A time left is told anew when it has changed by more than this share of itself, or by a second."""
-
+CONVERSATION_BYTES: Final = 3 << 20
+"""Of a conversation's newest part, sealed as it lies: about 2 MiB of text, more than models at home read and more than a
+program may send at once. Without an end to it one person's could take all the memory of web process, Redis and node."""
 BUNCH: Final = 32
 """Turns given out in one step: so many may have to wait for the sweeper where their dispatcher dies in the middle."""
 
 # The rows are written before the tasks go out: an attempt that PostgreSQL does not know could be given out twice under
 # the same number. Which nodes there are is PostgreSQL's to say too: with a removed one's keys, whoever can write to Redis
-# would have prompts sealed for it. In the same round trip: the conversation up to each prompt, from its root.
+# would have prompts sealed for it. In the same round trip: the conversation up to each prompt, its newest part first.
 _LINE: Final = """
 line as (
-  select turn.id as turn, m.parent_id, m.role, m.body, 0 as depth from turn join messages m on m.id = turn.prompt_id
+  select turn.id as turn, m.parent_id, m.role, m.body, 0 as depth, octet_length(m.body) as size
+  from turn join messages m on m.id = turn.prompt_id
   union all
-  select line.turn, m.parent_id, m.role, m.body, line.depth + 1 from line join messages m on m.id = line.parent_id
+  select line.turn, m.parent_id, m.role, m.body, line.depth + 1, line.size + octet_length(m.body)
+  from line join messages m on m.id = line.parent_id where line.size + octet_length(m.body) <= :largest
 )
-select turn.id, turn.session_id, turn.sampling, turn.form, line.role, line.body
+select turn.id, turn.session_id, turn.sampling, turn.form, line.parent_id, line.role, line.body
 from turn join line on line.turn = turn.id order by turn.id, line.depth desc
 """
 _LEASE: Final = text(f"""
@@ -84,7 +88,7 @@ def _send(leases: Sequence[Lease]) -> int:
     # Not waited for on the disk: what a crash takes is a lease, and the fence in Redis, or the next attempt's number,
     # tells the two apart (docs/decisions/0015).
     rows: dict[str, list[Any]] = {}
-    for row in single(_LEASE, words | {"now": now()}, soft=True):
+    for row in single(_LEASE, words | {"now": now(), "largest": CONVERSATION_BYTES}, soft=True):
         rows.setdefault(str(row.id), []).append(row)
     sent = 0
     for lease in leases:
@@ -110,7 +114,8 @@ def write_again(turn: str, attempt: int, node: str) -> None:
     fence, leased, lane = redis.client().hmget(names.turn_meta(turn), "fence", "node", "lane")
     if lane and (fence, leased) == (str(attempt).encode(), node.encode()):
         log.info("lease.again", turn=turn, attempt=attempt, node=node)
-        single(_LEASE, {"turn": [turn], "attempt": [attempt], "node": [node], "lane": [lane.decode()], "now": now()})
+        words: dict[str, Any] = {"turn": [turn], "attempt": [attempt], "node": [node], "lane": [lane.decode()]}
+        single(_LEASE, words | {"now": now(), "largest": 0})
 
 
 def post_again(lease: Lease) -> bool:
@@ -119,7 +124,8 @@ def post_again(lease: Lease) -> bool:
     The same attempt: a prompt that stands in Discord already is not posted again, or refused by its node. False where the
     attempt is over.
     """
-    rows = list(single(_RUNNING, {"turn": lease.turn, "attempt": lease.attempt, "node": lease.node}))
+    words = {"turn": lease.turn, "attempt": lease.attempt, "node": lease.node, "largest": CONVERSATION_BYTES}
+    rows = list(single(_RUNNING, words))
     if rows:
         _post(lease, _job(lease, rows).seal(keys.node(lease.node)))
     return bool(rows)
@@ -132,6 +138,8 @@ def _post(lease: Lease, envelope: str) -> None:
 
 def _job(lease: Lease, rows: list[Any]) -> Job:
     ring = keys.rest(lease.session)
+    while rows[0].parent_id and rows[0].role == Role.ASSISTANT:
+        rows = rows[1:]  # What is left of a conversation begins with a question: many templates refuse another beginning.
     messages = [{"role": row.role, "content": ring.open(bytes(row.body)).decode()} for row in rows]
     if settings().system_prompt and messages[0]["role"] != Role.SYSTEM:  # A program may bring its own.
         messages.insert(0, {"role": Role.SYSTEM.value, "content": settings().system_prompt})

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from app.core import redis
-from app.services import dispatch, estimate, queue, shares
+from app.services import dispatch, estimate, queue, sessions, shares
 from app.services.queue import Lease
 from app.wire import names
 from app.wire.errors import BadInput, Busy
@@ -190,6 +190,29 @@ def test_dispatch_sends_sealed_jobs_to_the_nodes_queue(ada: Member) -> None:
     assert [message["role"] for message in job.messages] == ["system", "user"]
     assert job.messages[-1]["content"] == "MARKER"
     assert {"temperature", "top_p", "max_tokens"} <= set(job.sampling)
+
+
+def test_a_node_is_sent_the_newest_part_of_an_endless_conversation(ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes.ready()
+    session, parent = ada.session(), None
+    for number in range(12):
+        ada.ask(session, f"{number}? {'x' * 1000}", parent)
+        [job] = nodes.jobs()
+        nodes.finish(job, f"{number}. {'y' * 1000}")
+        parent = str(sessions.tip(session, ada.id))
+    assert len(job.messages) == 2 * 12, "the system's, and all of it"
+    monkeypatch.setattr(dispatch, "CONVERSATION_BYTES", 16_384)
+    ada.ask(session, "And now?", parent)
+    [job] = nodes.jobs()
+    roles = [message["role"] for message in job.messages]
+    assert roles[:2] == ["system", "user"]
+    assert 4 < len(roles) < 20
+    assert job.messages[-2]["content"].startswith("11. y")
+    assert job.messages[-1]["content"] == "And now?"
+    nodes.finish(job)
+    ada.ask(session, "x" * 20_000, parent)
+    [job] = nodes.jobs()
+    assert [message["role"] for message in job.messages] == ["system", "user"], "the prompt itself always goes along"
 
 
 def test_a_weight_of_three_is_served_three_times_as_often(servers: Servers) -> None:
