@@ -112,8 +112,12 @@ def _attach(tx: Transaction, user: User, discord_id: int, name: str, door: Door)
     if tx.scalar(select(DiscordLink).where(DiscordLink.user_id == user.id)):
         raise BadInput("That account is linked to somebody in Discord already: unlink that first.")
     before = tx.get(DiscordLink, discord_id, with_for_update=True)
-    if before is not None and not before.own:
-        raise BadInput("You are linked to an account already: /unlink that first.")
+    if before is not None:
+        # Else whoever was shut out came back in by another account, and the ban would be gone with the one that had it.
+        if tx.get_one(User, before.user_id).disabled_at is not None:
+            raise NotAllowed(SHUT)
+        if not before.own:
+            raise BadInput("You are linked to an account already: /unlink that first.")
     merged = _merge(tx, before, user.id) if before is not None else None
     tx.add(DiscordLink(discord_id=discord_id, user_id=user.id, name=_shown(name)))
     audit.record(tx, user.name, door, "link", user.name, discord_id=discord_id, merged=before is not None)
@@ -206,13 +210,16 @@ def role_of(roles: Iterable[int]) -> str | None:
 def unlink(discord_id: int, door: Door) -> str:
     """Take a link apart, and return the account's name; what was said stays with the account. Raises BadInput for none.
 
-    Whoever signs in by Discord alone keeps the link: else nobody could ever get into the account again.
+    Whoever signs in by Discord alone keeps the link: else nobody could ever get into the account again. So does whoever is
+    shut out: with their next word they would be given another account, and be in again. Raises NotAllowed for them.
     """
     with transaction() as tx:
         found = _found(tx, discord_id)
         if found is None or found[0].own:
             raise BadInput("You are linked to no account. /link takes the code that the page shows under Discord.")
         link, user = found
+        if user.disabled_at is not None:
+            raise NotAllowed(SHUT)
         elsewhere = tx.scalar(select(Identity.provider).where(Identity.user_id == user.id).limit(1))
         if settings().discord_client_id and user.password_hash is None and elsewhere is None:
             raise BadInput(ONLY_WAY)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.core import redis
-from app.services import backups, links, tokens, turns
+from app.services import accounts, backups, links, tokens, turns
 from app.wire import names
 from app.wire.errors import NotSignedIn
 from app.wire.states import Door
@@ -143,6 +143,19 @@ async def test_a_ban_holds_at_every_door(ruled: Hall) -> None:
     await ruled.whispered("may come in again", member="cy")
     await ruled.run("queue")
     await ruled.whispered("Nothing of yours waits.")
+
+
+async def test_an_administrator_shuts_and_opens_nobody_of_their_own_height(ruled: Hall) -> None:
+    for role in ("owner", "admin"):
+        name = f"olga-{role}"
+        await asyncio.to_thread(accounts.add, name, None, role, "test", Door.CLI)
+        await ruled.run("ban", member="cy", account=name)
+        await ruled.whispered("Only an owner may do this", member="cy")
+        assert [one.disabled_at for one in await asyncio.to_thread(accounts.users) if one.name == name] == [None]
+    await asyncio.to_thread(accounts.disable, "olga-admin", "test", Door.CLI)
+    await ruled.run("unban", member="cy", account="olga-admin")
+    await ruled.until(lambda: ruled.whispers("cy")[2:])
+    await ruled.whispered("Only an owner may do this", member="cy")
 
 
 async def test_stop_queue_and_retry(hall: Hall) -> None:

@@ -100,6 +100,22 @@ def test_an_account_that_bears_somebodys_number_is_not_theirs(servers: Servers) 
     assert links.enter(BOB, "bob", []).id == person.id
 
 
+def test_whoever_is_shut_out_stays_out_whatever_they_link(servers: Servers, ada: Member, bob: Member) -> None:
+    links.claim(links.code(ada.id), BOB, "bob")
+    accounts.disable(ada.name, "test", Door.CLI)
+    with pytest.raises(NotAllowed, match="is shut"):
+        links.unlink(BOB, Door.DISCORD)
+    with pytest.raises(NotAllowed, match="is shut"):
+        links.enter(BOB, "bob", [])
+    own = links.enter(BOB + 1, "another", [])
+    accounts.disable(own.name, "test", Door.CLI)
+    with pytest.raises(NotAllowed, match="is shut"):
+        links.claim(links.code(bob.id), BOB + 1, "another")
+    with pytest.raises(NotAllowed, match="is shut"):
+        links.attach(bob.id, BOB + 1, "another", Door.WEB)
+    assert [one.disabled_at is None for one in accounts.users() if one.name == own.name] == [False], "the ban is still there"
+
+
 async def test_both_doors_have_one_conversation(hall: Hall, site: Site, ada: Member, node: PlayedNode) -> None:
     await asyncio.to_thread(links.claim, links.code(ada.id), hall.id("ada"), "ada")
     session = ada.session()

@@ -8,7 +8,7 @@ from discord import app_commands
 from app.services import accounts, links
 from app.services.accounts import Person
 from app.services.rights import Right
-from app.wire.errors import BadInput, NotAllowed, NotFound
+from app.wire.errors import BadInput, NotFound
 from app.wire.states import Door
 from bots.server.commands.people import Interaction, People
 from bots.server.commands.sieve import for_administrators
@@ -47,33 +47,31 @@ def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
 
 
 def _shut(person: Person, member: discord.User | None, account: str | None) -> str:
-    name, role = _meant(member, account)
+    name = _meant(member, account)
     if name == person.name:
         raise BadInput("That is your own account.")
-    if role == "owner" and person.role != "owner":
-        raise NotAllowed("Only an owner may shut an owner's account.")
-    accounts.disable(name, person.name, Door.DISCORD)
+    accounts.disable(name, person.name, Door.DISCORD, person)
     return f"{name} is shut: their logins and tokens ended, and the bot does not answer them. /unban opens it again."
 
 
 def _open(person: Person, member: discord.User | None, account: str | None) -> str:
-    name, _ = _meant(member, account)
-    accounts.enable(name, person.name, Door.DISCORD)
+    name = _meant(member, account)
+    accounts.enable(name, person.name, Door.DISCORD, person)
     return f"{name} may come in again."
 
 
-def _meant(member: discord.User | None, account: str | None) -> tuple[str, str]:
+def _meant(member: discord.User | None, account: str | None) -> str:
     if (member is None) == (account is None):
         raise BadInput(NAMELESS)
     if member is not None:
         found = links.user_of(member.id)
         if found is None:
             raise NotFound("They have never used the bot: there is no account to shut.")
-        return found.name, found.role
+        return found.name
     named = next((one for one in accounts.users() if one.name == (account or "").strip().lower()), None)
     if named is None:
         raise NotFound("There is no such account. Choose one of what is suggested.")
-    return named.name, named.role
+    return named.name
 
 
 def _named(typed: str) -> list[app_commands.Choice[str]]:
