@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session as Transaction
+from sqlalchemy.orm import aliased
 
 from app.core import keys
 from app.core.db import transaction
-from app.core.models import Message, Session, Turn
+from app.core.models import DiscordChat, Message, Session, Turn
 from app.services import dispatch, estimate, nodes, queue, sessions
 from app.wire.states import Door, TurnState
 
@@ -70,12 +71,28 @@ def platform() -> Platform:
 
 
 def latest(user: str, session: str | None, door: Door) -> str | None:
-    """Return a person's newest turn in a session, or from a door where none is named; None for none."""
-    query = select(Turn.id).where(Turn.user_id == UUID(user)).order_by(Turn.id.desc()).limit(1)
-    query = query.where(Turn.session_id == UUID(session) if session else Turn.door == door.value)
+    """Return a person's newest turn whose prompt came by a door, in a session or in any; None for none.
+
+    Where no session is named, not one of those that have a thread of Discord to themselves: what is said there is private.
+    """
+    first = aliased(Turn)
+    came = select(first.door).where(first.prompt_id == Turn.prompt_id).order_by(first.id).limit(1).scalar_subquery()
+    query = select(Turn.id).where(Turn.user_id == UUID(user), Turn.door == door.value, came == door.value)
+    if session:
+        query = query.where(Turn.session_id == UUID(session))
+    else:
+        query = query.where(~exists().where(DiscordChat.session_id == Turn.session_id, DiscordChat.thread))
     with transaction() as tx:
-        found = tx.scalar(query)
+        found = tx.scalar(query.order_by(Turn.id.desc()).limit(1))
         return str(found) if found else None
+
+
+def asked_by(turn: str) -> str | None:
+    """Return by which door the prompt of a turn came first; later ones may answer it once more by others."""
+    first = aliased(Turn)
+    query = select(first.door).join(Turn, Turn.prompt_id == first.prompt_id).where(Turn.id == sessions.parse_id(turn))
+    with transaction() as tx:
+        return tx.scalar(query.order_by(first.id).limit(1))
 
 
 def spoken(session: str, user: str, door: Door) -> Iterator[tuple[str, str, str | None]]:

@@ -44,6 +44,22 @@ async def test_nobody_else_is_in_the_thread(hall: Hall) -> None:
         await hall.control.say("bob", thread, "Let me in")
 
 
+async def test_what_was_said_in_it_is_not_asked_again_elsewhere(hall: Hall, node: PlayedNode) -> None:
+    await hall.run("ask", prompt="For everybody")
+    await node.answer("Heard by all.")
+    await hall.reads("Heard by all.", "stand-in")
+    thread = await opened(hall)
+    await hall.run("ask", channel=thread, prompt="Between us")
+    await node.answer("Kept.")
+    await hall.reads("Kept.", "stand-in", channel=thread)
+    await hall.run("retry")
+    await node.answer("Heard once more.")
+    await hall.reads("> For everybody", "Heard once more.")
+    await hall.run("retry", channel=thread)
+    await node.answer("Kept still.")
+    await hall.reads("> Between us", "Kept still.", channel=thread)
+
+
 async def test_what_may_not_be_seen_is_said_to_be_unseen(hall: Hall) -> None:
     thread = await opened(hall)
     await hall.control.say("ada", thread, "Hello?")

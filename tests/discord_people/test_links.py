@@ -8,7 +8,7 @@ from limits import RateLimitItemPerMinute
 
 from app.core.db import transaction
 from app.core.models import Identity, LinkCode
-from app.services import accounts, asking, chats, limits, links, logins, sessions
+from app.services import accounts, asking, chats, limits, links, logins, overview, sessions
 from app.services.limits import Kind
 from app.wire.errors import BadInput, Busy, NotAllowed, NotSignedIn
 from app.wire.states import Door
@@ -154,6 +154,24 @@ async def test_both_doors_have_one_conversation(hall: Hall, site: Site, ada: Mem
         assert not (await hall.control.get("search", q=words))["hits"], words
     await hall.run("sessions", conversation="new")
     await hall.whispered("each /ask begins a conversation of its own")
+
+
+async def test_a_prompt_of_the_page_is_not_asked_again_in_discord(hall: Hall, site: Site, ada: Member, node: PlayedNode) -> None:
+    await asyncio.to_thread(links.claim, links.code(ada.id), hall.id("ada"), "ada")
+    session = ada.session()
+    async with site.page(ada, session) as page:
+        await page.ask("The secret word is Rhododendron")
+        await node.answer("Understood.")
+        turn = (await page.hear("done"))["turn"]
+    await hall.run("sessions", conversation=session)
+    await hall.run("retry")
+    await hall.whispered("There is no prompt of yours to answer again.")
+    assert await asyncio.to_thread(overview.asked_by, turn) == Door.WEB
+    await asyncio.to_thread(asking.retry, logins.person(ada.login), session, str(uuid4()), turn, Door.DISCORD)
+    await node.answer("Again.")
+    await hall.run("retry")
+    await hall.until(lambda: len([one for one in hall.whispers() if "no prompt of yours" in one]) == 2)
+    assert not (await hall.control.get("search", q="secret word"))["hits"]
 
 
 def test_a_code_is_good_once_and_for_ten_minutes(servers: Servers, ada: Member, bob: Member) -> None:

@@ -19,7 +19,7 @@ from app.services.rights import Right, may
 from app.services.turns import Accepted
 from app.stream.hub import Hub
 from app.wire import names
-from app.wire.errors import Busy, MeatLizardError, NotAllowed, NotFound
+from app.wire.errors import BadInput, Busy, MeatLizardError, NotAllowed, NotFound
 from app.wire.states import Door
 from bots.server.commands.errors import explained, refuse
 from bots.server.commands.face import ASKING, clip, heading
@@ -34,6 +34,7 @@ ACT: Final = UUID("5bd1f2f6-5a52-4e0c-9a43-0b6f1d8f3a10")
 MAY_NOT: Final = (
     "Your role here, {role}, may not do this. Where your account on the page may, join the two with /link; else ask an administrator."
 )
+ELSEWHERE: Final = "That prompt was written on the page, and is not for Discord to carry. Have it answered again there."
 LOST: Final = "The Server-Bot was restarted before this prompt was kept. Ask again."
 
 
@@ -160,6 +161,8 @@ class People:
             person = await self.asker(interaction)
             asked = turn if turn is not None else await asyncio.to_thread(_last, channel, interaction.user.id, person.id)
             session = await asyncio.to_thread(turns.session_of, asked, person.id)
+            if await asyncio.to_thread(overview.asked_by, asked) != Door.DISCORD:
+                raise BadInput(ELSEWHERE)
             await asyncio.to_thread(answers.begin, identity, channel, message)
             accepted = await asyncio.to_thread(asking.retry, person, session, identity, asked, Door.DISCORD)
             answer = await self._kept(identity, channel, message, session, accepted)
