@@ -8,6 +8,7 @@ import orjson
 
 from app.wire.envelope import Ring
 from app.wire.errors import EnvelopeForged
+from app.wire.figures import whole
 from app.wire.states import EventKind
 
 PLATFORM: Final = ""
@@ -37,12 +38,11 @@ class Event:
 
     def shown(self) -> dict[str, Any]:
         """Return the event as a browser reads it."""
-        body: dict[str, Any] = {"event": self.kind.value, "turn": self.turn, "attempt": self.attempt}
+        body: dict[str, Any] = {**self.data, "event": self.kind.value, "turn": self.turn, "attempt": self.attempt}
         if self.at is not None:
             body["at"] = self.at
         if self.text is not None:
             body["text"] = self.text
-        body.update(self.data)
         return body
 
 
@@ -93,4 +93,9 @@ def unseal(raw: bytes, ring_of: RingOf) -> Event:
     at, text = body.pop("at", None), body.pop("text", None)
     if not (at is None or (type(at) is int and at >= 0)) or not isinstance(text, str | None):
         raise EnvelopeForged
-    return Event(kind, turn, attempt, at, text, body, node)
+    return Event(kind, turn, attempt, at, text, body if node == PLATFORM else _of_node(kind, node, body), node)
+
+
+def _of_node(kind: EventKind, node: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a node may tell beside a text: what it seals besides would reach pages as the platform's own word."""
+    return {"node": node, "left_out": whole(body.get("left_out"))} if kind is EventKind.STARTED else {}
