@@ -8,7 +8,7 @@ from uuid import UUID
 
 import orjson
 import structlog
-from sqlalchemy import bindparam, text, update
+from sqlalchemy import Float, Integer, bindparam, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,6 +19,7 @@ from app.services import partitions, plots
 from app.services import summary as summing
 from app.wire import names
 from app.wire.errors import BadInput
+from app.wire.figures import figure, whole
 
 log = structlog.get_logger(__name__)
 
@@ -108,7 +109,7 @@ def _keep(table: type[Metric | Sample], rows: list[dict[str, Any]], mark: str) -
     last = datetime.now(UTC) + AHEAD
     for row in rows:
         row["at"] = row["at"] if isinstance(row["at"], datetime) else datetime.fromisoformat(row["at"])
-    rows = [row for row in rows if first <= row["at"] < last]
+    rows = [_sound(table, row) for row in rows if first <= row["at"] < last]
     if not rows:
         return
     partitions.ensure(table.__tablename__, {row["at"].astimezone(UTC).date() for row in rows})
@@ -119,6 +120,25 @@ def _keep(table: type[Metric | Sample], rows: list[dict[str, Any]], mark: str) -
         mark_back = insert(RollupMark).values(name=mark, upto=earliest)
         least = text("least(rollup_marks.upto, excluded.upto)")
         tx.execute(mark_back.on_conflict_do_update(index_elements=["name"], set_={"upto": least}))
+
+
+def _sound(table: type[Metric | Sample], row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with every figure one that has a sum; raise ValueError where it is nothing without it.
+
+    Whoever can write to Redis says what was measured, and nodes what they measured: two figures too large to be added
+    would fail whoever sums them up, again and again for as long as the rows are kept.
+    """
+    columns = table.__table__.columns
+    found = dict(row)
+    for name, value in row.items():
+        kind = columns[name].type if name in columns and value is not None else None
+        if isinstance(kind, Integer):
+            found[name] = whole(value)
+        elif isinstance(kind, Float):
+            found[name] = figure(value)
+            if found[name] is None and not columns[name].nullable:
+                raise ValueError(name)
+    return found
 
 
 def _add_hops(rows: list[dict[str, Any]]) -> None:

@@ -1,6 +1,5 @@
 """The nodes: which there are, what they say of themselves, how they come and go."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +32,8 @@ MOST_SLOTS: Final = 4096
 """What a node may say at most: the queue is played through slot by slot to tell people when it is their turn."""
 WORD_LENGTH: Final = 300
 """Characters of a word of a node's that are looked at."""
+FARTHEST: Final = 1e15
+"""A petabyte: no figure of a machine's lies beyond it, and none of those that do has a place in a page's JSON."""
 DRAINING: Final = "draining"
 MACHINE: Final = ("memory", "resident", "free", "battery", "plugged", "heat")
 """What a node says of its machine: figures, each left out where its system does not tell."""
@@ -253,7 +254,7 @@ def _figure(said: str) -> float | None:
         figure = float(said)
     except ValueError:
         return None
-    return figure if math.isfinite(figure) else None
+    return figure if abs(figure) < FARTHEST else None
 
 
 def _machine(said: Mapping[str, str]) -> dict[str, Any]:

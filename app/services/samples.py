@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from app.core import redis
 from app.services import metrics
-from app.wire import names
+from app.wire import figures, names
 
 NODE_FIGURES: Final = {
     "node.memory": ("memory",),
@@ -17,6 +17,7 @@ NODE_FIGURES: Final = {
     "node.discord_wait": ("discord_wait",),
 }
 """Kind of sample, and the fields of a node's beat in which it may stand."""
+FIELDS: Final = ("state", *(field for fields in NODE_FIGURES.values() for field in fields))
 
 
 def take() -> int:
@@ -35,11 +36,12 @@ def _all() -> Iterator[tuple[str, str, float]]:
     known = sorted(name.decode() for name in client.smembers(names.NODES))
     with client.pipeline(transaction=False) as pipe:
         for name in known:
-            pipe.hgetall(names.node_key(name))
+            pipe.hmget(names.node_key(name), FIELDS)
             pipe.scard(names.node_leases(name))
         answers = pipe.execute()
     for name, beat, busy in zip(known, answers[::2], answers[1::2], strict=True):
-        said = {key.decode(): value.decode() for key, value in beat.items()}
+        # A node writes there what it likes, and may be a stolen one: no word of it may cost the others their figures.
+        said = {field: value.decode(errors="replace") for field, value in zip(FIELDS, beat, strict=True) if value is not None}
         yield "node.up", name, float(said.get("state") == "ready")
         yield "node.busy", name, float(busy)
         for kind, fields in NODE_FIGURES.items():
@@ -50,10 +52,10 @@ def _all() -> Iterator[tuple[str, str, float]]:
 
 
 def figure(said: dict[str, Any], fields: tuple[str, ...]) -> float | None:
-    """Return the first of these fields that holds a figure."""
+    """Return the first of these fields that is there, as a figure that can be kept and added up; None where it is none."""
     for field in fields:
         try:
-            return float(said[field])
+            return figures.figure(float(said[field]))
         except (KeyError, ValueError):
             continue
     return None

@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
-LARGEST_COUNT: Final = 2**31 - 1
-"""PostgreSQL's integer."""
+LARGEST_COUNT: Final = 2**30 - 1
+"""Half of PostgreSQL's integer: of a prompt's tokens and its reply's it adds both, and a sum that it cannot keep is an
+error each time somebody asks what they have left."""
 LARGEST_FIGURE: Final = 1e12
 """Milliseconds, or tokens a second, that no measurement reaches."""
 

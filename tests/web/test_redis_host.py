@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 import pytest
@@ -11,10 +12,10 @@ from sqlalchemy import func, select, text, update
 from app.core import presence, redis
 from app.core.config import settings
 from app.core.db import transaction
-from app.core.models import Metric, Node, now
+from app.core.models import Metric, MetricRollup, Node, now
 from app.core.presence import Presence
 from app.local import status
-from app.services import anew, channels, dispatch, links, logins, metrics, sessions, sweep
+from app.services import anew, channels, dispatch, links, logins, metrics, rollup, sessions, sweep
 from app.services.nodes import MOST_SLOTS, register
 from app.web import socket
 from app.wire import names
@@ -78,6 +79,24 @@ def test_junk_among_the_figures_holds_up_nobodys(servers: Servers, ada: Member) 
         assert tx.scalar(select(func.count()).select_from(Metric)) == 1
         made = tx.scalars(text("select relname from pg_class where relname like 'metrics%'")).all()
     assert not [name for name in made if f"{far:%Y}" in name and f"{far:%m%d}" in name.replace("_", "")], made
+
+
+@pytest.mark.parametrize("far", [1e308, -1e308, "nan", "inf", 2**62])
+def test_figures_that_nobody_measured_do_not_end_the_sums(servers: Servers, ada: Member, far: Any) -> None:
+    """Two of the largest there are have no sum: it would fail again each minute, for as long as the rows are kept."""
+    at = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=2)
+    bent = dict.fromkeys(("queue_ms", "first_token_ms", "prompt_ms", "total_ms", "prompt_tokens", "completion_tokens", "tokens_per_second"), far)
+    for _ in range(2):
+        metrics.put("turn", figures(at, **bent))
+    for second in (0, 30):
+        metrics.put("sample", {"kind": "node.speed", "subject": "evil", "at": at + timedelta(seconds=second), "value": far})
+    metrics.put("turn", figures(at))
+    metrics.drain()
+    while rollup.roll_up() > 1:
+        pass
+    with transaction() as tx:
+        assert tx.scalar(select(func.sum(MetricRollup.completion_tokens)).where(MetricRollup.span == "h")) == 50
+        assert tx.scalar(select(func.sum(MetricRollup.speed_total)).where(MetricRollup.span == "h")) == 48
 
 
 def test_a_node_that_was_removed_is_sent_nothing_however_alive_it_seems(servers: Servers, ada: Member) -> None:
