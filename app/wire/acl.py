@@ -17,32 +17,36 @@ def unacked_keys(node: str) -> dict[str, str]:
 
 def node_acl(node: str, password_sha256: str) -> str:
     """Return the line of an ACL file for `node`, whose password is given as a hex SHA-256."""
-    queue = names.inference_queue(node)
-    keys = [
-        f"~{queue}",
-        *(f"~{key}" for key in unacked_keys(node).values()),
-        *(f"~{key}" for key in _bindings(queue)),
-        f"~{names.node_key(node)}",
-        f"~{names.node_alive(node)}",
-    ]
-    channels = [f"&{names.node_control(node)}", "&ml:hub", "&ml:events:*", "&/*.celeryev/*"]
+    queue, unacked = names.inference_queue(node), unacked_keys(node)
     # Scripts of its own could keep the whole server busy for ever: it calls the platform's functions, and of those only
-    # the ones made for nodes. What would show the names of foreign keys and channels, follow what others read or harm
-    # others without naming a key is taken out again.
+    # the ones made for nodes. All else is named command by command: a single SETBIT far out fills the memory of everybody's
+    # server, and a key of its own that is of another kind stops whoever reads all nodes'.
     functions = " ".join(f"+fcall|{name}" for name in OF_NODES)
     commands = (
-        "-@all +@read +@write +@pubsub +@connection +@transaction +time +info -@scripting -@dangerous -@admin "
-        "-scan -randomkey -dbsize -pubsub -client +client|setname +client|setinfo +client|id " + functions
+        "+ping +hello +auth +select +quit +client|setname +client|setinfo +client|id +time +multi +exec +discard +unwatch "
+        "+subscribe +unsubscribe " + functions
     )
-    others = (
+    listens = f"&{names.node_control(node)} &ml:hub"
+    own = {
+        queue: "+brpop +rpop +lpush +rpush +llen +exists +del",
+        unacked["unacked_key"]: "+hset +hget +hdel +hlen +watch +del",
+        unacked["unacked_index_key"]: "+zadd +zrem +zrange +zcard +del",
+        unacked["unacked_mutex_key"]: "+set +get +strlen +del",
+        **dict.fromkeys(_bindings(queue), "+sadd +srem +smembers +scard +del"),
+        names.node_key(node): "+hset +expire +del",
+        names.node_alive(node): "+hset +hget +expire",
+    }
+    selectors = [
+        *(f"({may} ~{key})" for key, may in own.items()),
         # Turns: it reads whether it may go on, and adds to the stream; it takes nothing away there.
-        "(-@all +hmget %R~ml:turn:*)",
-        "(-@all +xadd +exists ~ml:stream:*)",
+        "(+hmget %R~ml:turn:*)",
+        "(+xadd +exists ~ml:stream:*)",
         # It hands in what it has done, and reads nothing of what lies there.
-        f"(-@all +lpush ~{names.NODES_INBOX})",
-    )
-    rights = f"{' '.join(keys)} resetchannels {' '.join(channels)} {commands} {' '.join(others)}"
-    return f"user {node_user(node)} on #{password_sha256} {rights}"
+        f"(+lpush ~{names.NODES_INBOX})",
+        # It speaks of turns, and of tasks to Flower; it hears of no other node's, not even which there are.
+        "(+publish &ml:events:* &/*.celeryev/*)",
+    ]
+    return f"user {node_user(node)} on #{password_sha256} resetchannels {listens} {commands} {' '.join(selectors)}"
 
 
 def _bindings(queue: str) -> tuple[str, str]:

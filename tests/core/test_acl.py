@@ -197,12 +197,50 @@ def test_uses_what_is_its_own(node: Any) -> None:
     assert node.publish(names.turn_channel("t"), "x") == 0
 
 
-@pytest.mark.parametrize("channel", [names.node_control("home"), names.turn_channel("t")])
-def test_listens_to_its_own_channel(node: Any, channel: str) -> None:
+def test_listens_to_its_own_channel(node: Any) -> None:
     pubsub = node.pubsub()
-    pubsub.subscribe(channel)
+    pubsub.subscribe(names.node_control("home"))
     assert pubsub.get_message(timeout=5)["type"] == "subscribe"
     pubsub.close()
+
+
+@pytest.mark.parametrize("channel", [names.turn_channel("t"), names.turn_channel("*"), "/0.celeryev/worker.*"])
+def test_hears_nothing_of_what_others_write(node: Any, channel: str) -> None:
+    """Sealed it is; but a turn's id is what tells which stream to spoil."""
+    assert node.publish(names.turn_channel("t"), "x") == 0
+    for command in ("SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"):
+        pubsub = node.pubsub()
+        pubsub.execute_command(command, channel)
+        with pytest.raises(NoPermissionError):
+            pubsub.parse_response()
+        pubsub.close()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"SETBIT {names.inference_queue('home')} 4294967295 1",
+        f"SETRANGE unacked.{names.inference_queue('home')}.mutex 536870000 x",
+        f"BITFIELD {names.node_key('home')} SET u8 4294967280 1",
+        f"APPEND {names.node_key('home')} x",
+        f"SET {names.node_key('home')} x",
+        f"SET {names.node_alive('home')} x",
+        f"LPUSH {names.node_key('home')} x",
+        f"SADD {names.node_alive('home')} x",
+        f"HSET {names.inference_queue('home')} f x",
+        f"SET {names.inference_queue('home')} x",
+        f"RENAME {names.inference_queue('home')} {names.node_key('home')}",
+        f"COPY {names.inference_queue('home')} {names.node_key('home')}",
+        f"LMOVE {names.inference_queue('home')} {names.NODES_INBOX} LEFT LEFT",
+        f"PERSIST {names.node_key('home')}",
+        "PUBLISH ml:hub x",
+        f"PUBLISH {names.node_control('home')} x",
+    ],
+)
+def test_each_key_of_its_own_stays_what_it_is(node: Any, line: str) -> None:
+    """One that is of another kind would stop whoever reads all nodes', and one bit far out takes 512 MB of everybody's."""
+    with pytest.raises(NoPermissionError):
+        node.execute_command(*line.split())
 
 
 @pytest.mark.parametrize("channel", [names.node_control(OTHER), names.session_channel("s"), "/0.celery.pidbox", "*", "__keyspace@0__:x"])
