@@ -49,7 +49,7 @@ class NewPassword(BaseModel):
 
 async def _enter(request: Request, token: str) -> Response:
     """Answer with a new login; the one this browser held before ends, so that nobody can have planted it."""
-    if before := request.cookies.get(deps.cookie_name()):
+    if before := deps.login_cookie(request):
         await asyncio.to_thread(logins.end, before)
     response = Response(status_code=204)
     deps.set_cookie(response, token)
@@ -90,7 +90,7 @@ async def look(given: Code, request: Request) -> dict[str, Any]:
 @router.post("/logout", status_code=204)
 async def logout(request: Request) -> Response:
     """End the login that this browser holds."""
-    if token := request.cookies.get(deps.cookie_name()):
+    if token := deps.login_cookie(request):
         await asyncio.to_thread(logins.end, token)
     return _leave()
 

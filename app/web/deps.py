@@ -12,14 +12,14 @@ from app.core.config import settings
 from app.services import accounts, logins, tokens
 from app.services.person import VISITOR, Person
 from app.services.rights import Right
-from app.web.security import LOOPBACK, SAFE, secure
+from app.web.security import LOOPBACK, SAFE, fronted, name_in, own_origin, secure
 from app.wire.errors import NotAllowed, NotSignedIn
 
 PROXY_HEADERS: Final = (
-    *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
-    *("x-client-ip", "true-client-ip", "cf-connecting-ip", "fly-client-ip", "fastly-client-ip"),
+    *("forwarded", "via", "x-forwarded", "x-real-ip", "x-original-", "x-client-ip", "x-cluster-client-ip", "client-ip"),
+    *("true-client-ip", "cf-", "fly-", "fastly-", "x-envoy-", "x-azure-", "tailscale-", "front-end-https"),
 )
-"""Any of these means that somebody else passed the request on, and that the person may be anywhere."""
+"""Any header that begins so means that somebody else passed the request on, and that the person may be anywhere."""
 
 
 def cookie_name() -> str:
@@ -45,6 +45,22 @@ def clear_cookie(response: Response) -> None:
     response.delete_cookie(cookie_name(), path="/", httponly=True, samesite="strict", secure=secure())
 
 
+def cookie(connection: HTTPConnection, name: str) -> str | None:
+    """Return what a browser brings under exactly this name, the last where it brings several.
+
+    Read by hand: Starlette strips every space that Unicode knows from a name, also one that browsers hold for a part of it.
+    So a neighbour on `*.example.org` could plant a login here under a name that is not yet `__Host-…` for the browser.
+    """
+    pairs = (one.partition("=") for line in connection.headers.getlist("cookie") for one in line.split(";"))
+    found = [value.strip(" \t") for key, equals, value in pairs if equals and key.strip(" \t") == name]
+    return found[-1] if found else None
+
+
+def login_cookie(connection: HTTPConnection) -> str | None:
+    """Return the login that a browser brings."""
+    return cookie(connection, cookie_name())
+
+
 async def person(connection: HTTPConnection) -> Person:
     """Return who is at the door; raise NotSignedIn where nobody known is.
 
@@ -55,8 +71,8 @@ async def person(connection: HTTPConnection) -> Person:
         if scheme.lower() != "bearer":
             raise NotSignedIn
         return await asyncio.to_thread(tokens.holder, token.strip())
-    if cookie := connection.cookies.get(cookie_name()):
-        return await asyncio.to_thread(logins.person, cookie)
+    if login := login_cookie(connection):
+        return await asyncio.to_thread(logins.person, login)
     if not may_be_guest(connection):
         raise NotSignedIn
     if connection.scope.get("method", "GET") in SAFE:
@@ -90,7 +106,8 @@ def agent(connection: HTTPConnection) -> str:
 def address(connection: HTTPConnection) -> str:
     """Return where a request comes from: the last address that no proxy of ours has."""
     ours = {one.strip() for one in settings().proxies.split(",")}
-    way = [one.strip() for one in connection.headers.get("x-forwarded-for", "").split(",")]
+    # All of its lines: some proxies add one of their own below what a client sent, and the last word is theirs.
+    way = [one.strip() for one in ",".join(connection.headers.getlist("x-forwarded-for")).split(",")]
     here = connection.client.host if connection.client else ""
     while here in ours and way:
         here = way.pop()
@@ -103,9 +120,11 @@ def may_be_guest(connection: HTTPConnection) -> bool:
 
 
 def local(connection: HTTPConnection) -> bool:
-    """Say whether this comes from the machine itself, and through no proxy."""
-    forwarded = any(name in connection.headers for name in PROXY_HEADERS)
-    return connection.client is not None and connection.client.host in LOOPBACK and not forwarded
+    """Say whether this comes from the machine itself, and through no proxy, not even one that does not say so."""
+    headers = connection.headers
+    forwarded = any(name.startswith(PROXY_HEADERS) for name in headers)
+    here = connection.client is not None and connection.client.host in LOOPBACK and name_in(headers.get("host", "")) in LOOPBACK
+    return here and not forwarded and not fronted() and ("origin" not in headers or own_origin(headers))
 
 
 @cache

@@ -143,7 +143,10 @@ async def _unexpected(request: Request, error: Any) -> Response:
 
 def create() -> FastAPI:
     """Return the application."""
-    app = FastAPI(title="MeatLizard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    # No redirects to an address without its last "/": behind TLS they would lead to one without TLS.
+    app = FastAPI(
+        title="MeatLizard", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
     for module in MODULES:
         app.include_router(module.router, responses=openapi.REFUSALS)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")

@@ -39,11 +39,27 @@ def secure() -> bool:
     return settings().public_url.startswith("https://")
 
 
+def fronted() -> bool:
+    """Say whether people reach us only through something before us: all of them seem to be at the machine itself then.
+
+    It speaks the TLS that we do not, or answers to a name while we listen on loopback alone.
+    """
+    public = urlsplit(settings().public_url)
+    elsewhere = public.hostname is not None and public.hostname not in LOOPBACK
+    return elsewhere and (public.scheme == "https" or settings().host in LOOPBACK)
+
+
+def name_in(host: str) -> str:
+    """Return the name or address in a Host header; empty where it has neither."""
+    found = HOST.fullmatch(host)
+    return found[1].strip("[]").lower() if found else ""
+
+
 def believed_host(host: str) -> bool:
     """Say whether a Host header names us; a foreign name that resolves to this machine (DNS rebinding) does not."""
-    found = HOST.fullmatch(host)
-    name = found[1].strip("[]").lower() if found else ""
-    return name in LOOPBACK or name == settings().host or name == urlsplit(settings().public_url).hostname
+    name = name_in(host)
+    # Not empty: a host that is none would be the empty one that some set to listen everywhere.
+    return bool(name) and (name in LOOPBACK or name in (settings().host, urlsplit(settings().public_url).hostname))
 
 
 def own_origin(headers: Headers) -> bool:
@@ -52,10 +68,14 @@ def own_origin(headers: Headers) -> bool:
     if origin is None:
         return headers.get("sec-fetch-site", "none") in ("same-origin", "none")
     try:
-        place = urlsplit(origin).netloc
+        came = urlsplit(origin)
     except ValueError:  # Such as an address in brackets that is none.
         return False
-    return place in (headers.get("host"), urlsplit(settings().public_url).netloc or None)
+    public = urlsplit(settings().public_url)
+    if public.netloc and came.netloc == public.netloc:
+        # Without TLS anybody on the way can be a page of that name, and some browsers send our cookie along with it.
+        return came.scheme == public.scheme
+    return came.scheme in ("http", "https") and came.netloc == headers.get("host")
 
 
 def refusal(error: MeatLizardError, scope: Scope) -> JSONResponse:
@@ -111,7 +131,8 @@ class Guard:
         await self._app(scope, _bounded(receive), send_with_headers)
 
     def _objection(self, scope: Scope, headers: Headers) -> MeatLizardError | None:
-        if not believed_host(headers.get("host", "")):
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not believed_host(hosts[0]):  # Of two, a proxy before us may have looked at the other.
             return BadInput(
                 "This address is not one of the platform's. Open the one it was set up with, or set MEATLIZARD_PUBLIC_URL."
             )

@@ -88,10 +88,10 @@ async def callback(provider: str, request: Request, state: str = "", code: str =
     """Take in who comes back."""
     if error or not code:
         raise BadInput("You did not sign in there. Begin again whenever you like.")
-    browser = request.cookies.get(_cookie(), "")
+    browser = deps.cookie(request, _cookie()) or ""
     came = await ELSEWHERE.run(_come, provider, _back(request, provider), state, browser, code)
     token = await asyncio.to_thread(identities.sign_in, came, agent(request), address(request))
-    if token and (before := request.cookies.get(deps.cookie_name())):
+    if token and (before := deps.login_cookie(request)):
         with contextlib.suppress(NotSignedIn):
             await asyncio.to_thread(logins.end, before)
     # A page, and no redirect: the browser would not send a strict cookie along on a way that another site began.

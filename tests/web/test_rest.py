@@ -1,5 +1,6 @@
 """Every route over real HTTP: who may, whose it is, from which page, how large, and what an error looks like."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -194,6 +195,24 @@ async def test_a_foreign_name_for_this_machine_is_refused(site: Site, ada: Membe
     assert "http" not in answer.headers.get("content-type", "")
 
 
+async def test_two_names_are_none(site: Site) -> None:
+    """What stands before us may have gone by the one, and we by the other."""
+    for hosts in (("localhost", "evil.example"), ("evil.example", "localhost"), ("localhost", "localhost")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        lines = ("GET /health HTTP/1.1", *(f"Host: {one}" for one in hosts), "Connection: close", "", "")
+        writer.write("\r\n".join(lines).encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+
+
+async def test_no_name_is_none_of_ours_either(site: Site, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty MEATLIZARD_HOST listens everywhere; a name that cannot be read must not be taken for it."""
+    monkeypatch.setenv("MEATLIZARD_HOST", "")
+    settings.cache_clear()
+    async with site.browser(ada) as browser:
+        assert (await browser.get("/api/me", headers={"Host": "evil_one.example"})).status_code == 400
+
+
 @pytest.mark.parametrize("host", ["localhost:{port}", "127.0.0.1:{port}", "[::1]:{port}"])
 async def test_the_names_of_this_machine_are_believed(site: Site, ada: Member, host: str) -> None:
     async with site.browser(ada) as browser:
@@ -215,6 +234,25 @@ async def test_tls_makes_the_cookie_strict(site: Site, ada: Member, monkeypatch:
     assert answer.headers["strict-transport-security"]
 
 
+@pytest.mark.parametrize("origin", ["http://chat.example.org", "ftp://chat.example.org", "https://chat.example.org:8443"])
+async def test_a_page_of_our_name_without_tls_is_not_ours(
+    site: Site, ada: Member, monkeypatch: pytest.MonkeyPatch, origin: str
+) -> None:
+    monkeypatch.setenv("MEATLIZARD_PUBLIC_URL", "https://chat.example.org")
+    settings.cache_clear()
+    async with site.browser() as browser:
+        cookie = {"Cookie": f"{deps.cookie_name()}={ada.login}", "Host": "chat.example.org"}
+        await refused(await browser.post("/api/sessions", headers=cookie | {"Origin": origin}), 403, "not_allowed")
+        own = await browser.post("/api/sessions", headers=cookie | {"Origin": "https://chat.example.org"})
+        assert own.status_code == 201
+
+
+async def test_no_answer_leads_from_tls_to_none(site: Site, ada: Member) -> None:
+    async with site.browser(ada) as browser:
+        for path in ("/login/", "/account/", f"/s/{ada.session()}/", "/api/me/"):
+            assert (await browser.get(path)).status_code == 404, path
+
+
 async def test_signing_in_and_out(site: Site, ada: Member) -> None:
     accounts.add("grace", "correct horse battery", "member", "test", Door.CLI)
     async with site.browser() as browser:
@@ -233,7 +271,7 @@ async def test_guests_are_let_in_at_the_machine_only(
 ) -> None:
     monkeypatch.setenv("MEATLIZARD_GUESTS", "loopback")
     settings.cache_clear()
-    for forwarded in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via"):
+    for forwarded in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "Via", "X-Forwarded-Port", "CF-Ray"):
         async with site.browser() as browser:
             answer = await browser.get("/", headers={forwarded: "10.0.0.9"})
             assert (answer.status_code, answer.headers["location"]) == (303, "/login")
@@ -255,6 +293,31 @@ async def test_guests_are_let_in_at_the_machine_only(
     async with site.browser() as browser:
         await refused(await browser.get(f"/api/sessions/{session}"), 404, "not_found")
         await refused(await browser.patch(f"/api/sessions/{session}", json={"title": "x"}), 401, "not_signed_in")
+
+
+@pytest.mark.parametrize(
+    ("public", "host", "headers"),
+    [
+        ("https://chat.example.org", "chat.example.org", {}),
+        ("https://chat.example.org", "localhost", {}),
+        ("http://chat.example.org", "127.0.0.1", {}),
+        ("", "127.0.0.1", {"Origin": "https://chat.example.org"}),
+    ],
+)
+async def test_no_guest_and_no_figures_through_a_proxy_that_does_not_say_so(
+    site: Site, servers: object, monkeypatch: pytest.MonkeyPatch, public: str, host: str, headers: dict[str, str]
+) -> None:
+    """nginx and HAProxy add nothing unless told to: all the world would be at the machine itself."""
+    monkeypatch.setenv("MEATLIZARD_GUESTS", "loopback")
+    monkeypatch.setenv("MEATLIZARD_PUBLIC_URL", public)
+    settings.cache_clear()
+    async with site.browser() as browser:
+        del browser.headers["origin"]
+        named = {"Host": f"{host}:{site.port}" if host != "chat.example.org" else host} | headers
+        for path in ("/api/me", "/metrics"):
+            await refused(await browser.get(path, headers=named), 401, "not_signed_in")
+        assert (await browser.post("/api/sessions", headers=named)).status_code in (401, 403)
+        assert "set-cookie" not in (await browser.get("/", headers=named)).headers
 
 
 def guests() -> int:
