@@ -2,7 +2,6 @@
 
 import contextlib
 import secrets
-import unicodedata
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +13,8 @@ from app.core import redis
 from app.core.db import transaction
 from app.core.models import ApiToken, Turn, User, new_id, now
 from app.services import audit, logins, passwords, throttle, turns
+from app.services.called import check_name as check_name
+from app.services.called import spelt as spelt
 from app.services.person import Person as Person  # Known by this name to all who ask who somebody is.
 from app.services.rights import Rank
 from app.wire.errors import BadInput, MeatLizardError, NotAllowed, NotFound, NotSignedIn
@@ -24,11 +25,6 @@ ROLES: Final = ("owner", "admin", "member")
 TOKEN_PREFIX: Final = "ml-"
 """Lets people and secret scanners see what a string is."""
 HEIGHT: Final[dict[str, int]] = {Rank.OWNER: 3, Rank.ADMIN: 2, Rank.MEMBER: 1, Rank.GUEST: 0}
-
-
-def spelt(name: str) -> str:
-    """Return the one spelling of a name: however it is typed, it is the same account."""
-    return unicodedata.normalize("NFKC", name).strip().lower()
 
 
 def _named(tx: Transaction, name: str) -> User | None:
@@ -56,14 +52,6 @@ def make(tx: Transaction, name: str, password: str | None, role: str, actor: str
         raise BadInput(f"There is a user {user.name!r} already: take another name.") from error
     audit.record(tx, actor, door, "user.add", user.name, role=role)
     return user
-
-
-def check_name(name: str) -> str:
-    """Return a name as it is kept; raise BadInput where nobody can be called so."""
-    name = spelt(name)
-    if not 1 <= len(name) <= 64 or not name.isprintable():
-        raise BadInput("A name has 1 to 64 visible characters.")
-    return name
 
 
 def check_role(role: str) -> str:

@@ -15,6 +15,10 @@ from app.services import audit, logins, trail, transcript_lines, transcript_mark
 from app.wire.errors import NotFound
 from app.wire.states import Door
 
+PEOPLES: Final = (Door.WEB.value, Door.DISCORD.value, Door.API.value)
+"""The doors by which people come in under their own name."""
+OF_PEOPLE: Final = ("user.%", "login%", "link%", "unlink", "token.new", "limit.set", "share.set")
+"""What in the trail is done to somebody, rather than to a node or a thing that may be called the same."""
 YEAR_HOURS: Final = 24 * 366
 IN_MEMORY: Final = 8 << 20
 """Bytes; a larger file is made on the disk."""
@@ -76,9 +80,11 @@ def _conversation(archive: zipfile.ZipFile, session: str) -> None:
 
 
 def _trail(archive: zipfile.ZipFile, name: str, since: datetime) -> None:
+    # Nodes, bots and whoever did not get in stand in the trail too, under names that somebody's own may be like.
+    did = (AuditRecord.actor == name) & AuditRecord.door.in_(PEOPLES) & AuditRecord.action.not_like("%.refused")
+    about = AuditRecord.subject.in_((name, f"user:{name}")) & or_(*(AuditRecord.action.like(one) for one in OF_PEOPLE))
     # What was before is of somebody else, who bore the name and is gone.
-    theirs = or_(AuditRecord.actor == name, AuditRecord.subject == name), AuditRecord.at >= since
-    query = select(AuditRecord).where(*theirs).order_by(AuditRecord.id)
+    query = select(AuditRecord).where(did | about, AuditRecord.at >= since).order_by(AuditRecord.id)
     with transaction() as tx, archive.open("trail.jsonl", "w") as out:
         for row in tx.scalars(query.execution_options(yield_per=1000)):
             out.write(orjson.dumps(trail.shown(row)) + b"\n")

@@ -31,6 +31,9 @@ def add(name: str = "grace", password: str | None = PASSWORD, role: str = "membe
         ("x" * 65, PASSWORD, "member"),
         ("new\nline", PASSWORD, "member"),
         ("nul\0", PASSWORD, "member"),
+        *((name, PASSWORD, "member") for name in ("\u3164", "grace\u1160", "gr\u034face", "grace\ufe0f", "g  race")),
+        *((name, PASSWORD, "member") for name in ("gr\u0430ce", "\u039frace")),
+        *((name, PASSWORD, "member") for name in ("CLI", "anonymous", "setup", "guest-0af1", "discord-4711")),
         ("grace", "short", "member"),
         ("grace", PASSWORD, "king"),
     ],
@@ -46,6 +49,19 @@ def test_names_are_one_whatever_their_case(servers: Servers) -> None:
     with pytest.raises(BadInput, match="already"):
         add("  gRACE ")
     assert [user.name for user in accounts.users()] == ["grace"]
+
+
+@pytest.mark.parametrize("typed", ["J\u030c", "\u01f0", "j\u030c", " J\u030c "])
+def test_a_letter_that_is_one_or_two_characters_is_one(servers: Servers, typed: str) -> None:
+    add(typed)
+    assert [user.name for user in accounts.users()] == ["\u01f0"]
+    accounts.sign_in("J\u030c", PASSWORD, "", "")
+
+
+@pytest.mark.parametrize("name", ["日本 taro", "Ωμέγα", "Łukasz", "Иван 2", "o'brien", "zoë 🦎"])
+def test_people_of_all_alphabets_have_their_names(servers: Servers, name: str) -> None:
+    add(name)
+    accounts.sign_in(name, PASSWORD, "", "")
 
 
 def test_the_password_lies_hashed(servers: Servers) -> None:

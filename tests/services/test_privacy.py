@@ -8,12 +8,12 @@ from uuid import UUID
 
 import psycopg2
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import Erasure, Session, Turn, User
-from app.services import accounts, archive, erasure, logins, takeout, tokens, transcripts, turns
+from app.services import accounts, archive, audit, erasure, logins, takeout, tokens, transcripts, turns
 from app.wire.errors import NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door, TurnState
 from tests.support import nodes
@@ -61,6 +61,24 @@ def test_whoever_takes_the_name_of_one_who_is_gone_gets_nothing_of_theirs(ada: M
     erasure.erase(ada.id)
     told = [json.loads(line)["action"] for line in taken(member("ada")).read("trail.jsonl").splitlines()]
     assert told == ["user.add", "token.new", "user.export"]
+
+
+@pytest.mark.parametrize("name", ["anonymous", "cli", "mac", "4711"])
+def test_who_is_called_like_something_in_the_trail_gets_nothing_of_it(ada: Member, name: str) -> None:
+    with transaction() as tx:
+        tx.execute(update(User).where(User.id == UUID(ada.id)).values(name=name))
+        for actor, door, action, subject in (
+            ("anonymous", Door.WEB, "login.refused", ""),
+            ("cli", Door.CLI, "keys.rotate", "x"),
+            ("cli", Door.CLI, "node.invite", "mac"),
+            ("mac", Door.NODE, "envelope.refused", "mac"),
+            ("mac", Door.DISCORD, "frame.refused", "mac"),
+            ("4711", Door.DISCORD, "frame.refused", "1"),
+        ):
+            audit.record(tx, actor, door, action, subject)
+    with takeout.packed(ada.id, name, Door.WEB) as file:
+        found = zipfile.ZipFile(io.BytesIO(file.read())).read("trail.jsonl")
+    assert [json.loads(line)["action"] for line in found.splitlines()] == ["user.export"]
 
 
 def test_an_export_of_nobody_is_refused(ada: Member) -> None:
