@@ -202,7 +202,7 @@ def sign_in(name: str, password: str, user_agent: str, address: str) -> str:
                 tx.execute(update(User).where(User.id == user.id).values(password_hash=passwords.hashed(password)))
             token = logins.begin(tx, user.id, "password", user_agent, address)
             audit.record(tx, user.name, Door.WEB, "login", address=address)
-            throttle.forgive(name)
+            throttle.forgive(name, address)
             return token
     raise NotSignedIn("Name and password do not fit. Try again, or ask whoever runs this platform.")
 
@@ -230,7 +230,7 @@ def change_password(who: Person, old: str, new: str, user_agent: str, address: s
         ended = logins.end_all(tx, UUID(who.id))
         token = logins.begin(tx, UUID(who.id), "password", user_agent, address)
         audit.record(tx, who.name, Door.WEB, "user.password", who.name)
-    throttle.forgive(who.name)
+    throttle.forgive(who.name, address)
     logins.tell(who.id, ended)
     return token
 

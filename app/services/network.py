@@ -4,6 +4,7 @@ import ipaddress
 from typing import Final
 
 LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+HERE: Final = ("", "127.0.0.1")
 
 
 def network(address: str) -> str:
@@ -12,9 +13,12 @@ def network(address: str) -> str:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address[:64]
+    if parsed.version == 6 and parsed.ipv4_mapped:  # How a socket for both shows IPv4: all of it lies in one /64.
+        parsed = parsed.ipv4_mapped
     return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
 
 
 def place(address: str) -> str:
     """Return whose an address is; empty for the machine itself, where every page comes from one address."""
-    return "" if address in LOOPBACK or not address else network(address)
+    found = network(address)
+    return "" if found in HERE or address in LOOPBACK else found

@@ -37,10 +37,13 @@ def count(name: str, address: str) -> None:
             raise TooOften("Too many tries to sign in", max(1, round(reset - time.time())))
 
 
-def forgive(name: str) -> None:
-    """Forget the tries for a name: whoever has just signed in may do so again."""
-    for item, whose in _items(name, ""):
-        _limiter().clear(item, whose)
+def forgive(name: str, address: str) -> None:
+    """Forget the tries for a name: whoever has just signed in may do so again, and is known where they did."""
+    for item, whose in _items(name, address):
+        if not whose.startswith("address:"):
+            _limiter().clear(item, whose)
+    if address:
+        redis.client().set(names.known_place(_hash(name, network(address))), 1, ex=names.PLACE_SECONDS)
 
 
 def _items(name: str, address: str) -> list[tuple[RateLimitItem, str]]:
@@ -49,7 +52,13 @@ def _items(name: str, address: str) -> list[tuple[RateLimitItem, str]]:
     if address and by_address is not None:
         items.append((RateLimitItemPerMinute(by_address, MINUTES), f"address:{network(address)}"))
     if name and by_name is not None:
-        # Names are what people type, at times their password: Redis gets to see neither.
-        hashed = hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:32]
-        items.append((RateLimitItemPerMinute(by_name, MINUTES), f"name:{hashed}"))
+        # Counted apart where somebody has signed in before: else a stranger who guesses keeps them out, for as long as they like.
+        here = _hash(name, network(address))
+        known = bool(address) and redis.client().exists(names.known_place(here))
+        items.append((RateLimitItemPerMinute(by_name, MINUTES), f"name:{here if known else _hash(name)}"))
     return items
+
+
+def _hash(*words: str) -> str:
+    # Names are what people type, at times their password: Redis gets to see neither.
+    return hashlib.sha256("\n".join(words).encode("utf-8", "replace")).hexdigest()[:32]

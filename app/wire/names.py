@@ -148,6 +148,8 @@ LIMITS: Final = "ml:limits"
 """Prefix of the counters of prompts."""
 TRIES: Final = "ml:tries"
 """What the keys begin with that count tries to sign in."""
+PLACE_SECONDS: Final = 90 * 86_400
+"""How long a place stays known from which somebody signed in: longer than a login lasts, and than people are away."""
 SIGN_IN_SECONDS: Final = 600
 """How long signing in at another provider may take, from the button to the way back."""
 
@@ -155,6 +157,11 @@ SIGN_IN_SECONDS: Final = 600
 def login(digest: str) -> str:
     """Return the sealed answer to whose login a cookie's hash is; it lives for a minute and is then looked up anew."""
     return f"ml:login:{digest}"
+
+
+def known_place(digest: str) -> str:
+    """Return what is there while somebody is known to sign in from a place; of both only a hash."""
+    return f"ml:place:{digest}"
 
 
 def sign_in(state: str) -> str:

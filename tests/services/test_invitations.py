@@ -167,7 +167,30 @@ def test_signing_in_forgives_what_came_before(servers: Servers) -> None:
         throttle.count("grace", "")
 
 
-@pytest.mark.parametrize(("one", "other", "same"), [("2001:db8::1", "2001:db8::2", True), ("2001:db8::1", "2001:db8:0:1::1", False), ("10.0.0.1", "10.0.0.2", False)])
+def test_who_guesses_keeps_nobody_out_of_where_they_signed_in_before(servers: Servers) -> None:
+    accounts.add("grace", PASSWORD, "member", "test", Door.CLI)
+    accounts.sign_in("grace", PASSWORD, "", "2001:db8::1")
+    for number in range(BY_NAME):
+        throttle.count("grace", f"10.0.0.{number}")
+    with pytest.raises(TooOften):
+        throttle.count("grace", "10.0.1.1")
+    accounts.sign_in("grace", PASSWORD, "", "2001:db8::2")
+    for _ in range(BY_NAME):
+        throttle.count("grace", "2001:db8::3")
+    with pytest.raises(TooOften):  # There, too, nobody guesses without end.
+        throttle.count("grace", "2001:db8::4")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("10.0.0.1", "10.0.0.2", False),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
+        ("::ffff:10.0.0.1", "10.0.0.1", True),
+    ],
+)
 def test_an_address_is_what_one_customer_has(one: str, other: str, same: bool) -> None:
     assert (network(one) == network(other)) == same
 
