@@ -15,6 +15,7 @@ from joserfc.jwk import KeySet
 
 from app.core import keys, redis
 from app.core.config import settings
+from app.services.person import Person
 from app.services.providers import DISCORD, OIDC, Arrival, Purpose, offered, own_path
 from app.wire import names
 from app.wire.errors import BadInput, EnvelopeError, NotAllowed, NotFound, Unavailable
@@ -27,15 +28,18 @@ ALGORITHMS: Final = ["RS256", "ES256"]
 """Signatures that are believed; never `none`, and never one that uses our secret as the key."""
 
 
-def begin(provider: str, back: str, following: str | None, invitation: str | None, link: str | None) -> tuple[str, str]:
+def begin(
+    provider: str, back: str, following: str | None, invitation: str | None, link: Person | None
+) -> tuple[str, str]:
     """Return the address to send a browser to, and the secret it has to bring back as a cookie.
 
-    `back` is our address for the way back, `following` where to go on after, `link` the account to be linked.
+    `back` is our address for the way back, `following` where to go on after, `link` whose account is to be linked.
     """
     if provider not in offered():
         raise NotFound("One cannot sign in that way here.")
     state, browser, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(4))
-    purpose = Purpose(provider, verifier, nonce, _hash(browser), own_path(following), invitation, link)
+    whose = (link.id, link.login) if link else (None, "")
+    purpose = Purpose(provider, verifier, nonce, _hash(browser), own_path(following), invitation, *whose)
     sealed = _ring(state).seal(orjson.dumps(asdict(purpose)))
     redis.client().set(names.sign_in(_hash(state)), sealed, ex=names.SIGN_IN_SECONDS)
     more = {"nonce": nonce} if provider == OIDC else {}

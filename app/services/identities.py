@@ -32,7 +32,7 @@ def sign_in(came: Arrival, user_agent: str, address: str) -> str | None:
     Raises NotAllowed where they may not in, BadInput where what they want cannot be linked.
     """
     if came.purpose.link:
-        link(came, came.purpose.link)
+        link(came, came.purpose.link, came.purpose.login)
         return None
     try:
         user = _discord(came) if came.provider == DISCORD else _other(came)
@@ -53,12 +53,13 @@ def _begin(came: Arrival, user: UUID, user_agent: str, address: str) -> str:
         return token
 
 
-def link(came: Arrival, user: str) -> None:
-    """Let an account be signed in to with who came back."""
+def link(came: Arrival, user: str, login: str) -> None:
+    """Let an account be signed in to with who came back; raise NotSignedIn where the login that began this has ended."""
     if came.provider == DISCORD:
-        links.attach(user, int(came.subject), came.name, Door.WEB)
+        links.attach(user, int(came.subject), came.name, Door.WEB, login)
         return
     with transaction() as tx:
+        logins.stand(tx, login, user)
         known = tx.get(Identity, (came.provider, came.subject))
         if known is not None and str(known.user_id) != user:
             raise BadInput("That is linked to another account here already: unlink it there first.")
@@ -141,7 +142,11 @@ def _add(tx: Transaction, came: Arrival, user: User) -> None:
 
 def _free(tx: Transaction, wish: str) -> str:
     """Return a name that nobody has, as near to the wish as can be."""
-    name = re.sub(r"[^\w.-]+", "-", accounts.spelt(wish)).strip("-")[:48] or "someone"
+    name = re.sub(r"[^\w.-]+", "-", accounts.spelt(wish)).strip("-")[:48]
+    try:
+        name = accounts.check_name(name)
+    except BadInput:  # They do not choose it here, and shall get in all the same.
+        name = "someone"
     while tx.scalar(select(User.id).where(User.name == name)):
         name = f"{name[:48]}-{secrets.randbelow(10_000)}"
     return name

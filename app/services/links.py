@@ -92,9 +92,14 @@ def claim(code: str, discord_id: int, name: str) -> Person:
     return person
 
 
-def attach(user_id: str, discord_id: int, name: str, door: Door) -> None:
-    """Link an account with somebody in Discord who has proved there who they are; raise BadInput where it cannot be."""
+def attach(user_id: str, discord_id: int, name: str, door: Door, login: str | None = None) -> None:
+    """Link an account with somebody in Discord who has proved there who they are; raise BadInput where it cannot be.
+
+    Raises NotSignedIn where it was begun with a login that has ended.
+    """
     with transaction() as tx:
+        if login is not None:
+            logins.stand(tx, login, user_id)
         merged = _attach(tx, tx.get_one(User, UUID(user_id)), discord_id, name, door)
     _after(user_id, merged)
     _show_channels(user_id, discord_id, sees=True)

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session as Transaction
 from app.core import keys, redis
 from app.core.config import settings
 from app.core.db import transaction
-from app.core.models import Login, User, now
+from app.core.models import LinkCode, Login, User, now
 from app.services import audit
 from app.services.person import Person
 from app.wire import names
@@ -148,12 +148,26 @@ def end_one(login: str, who: Person, door: Door) -> None:
         ended = tx.scalar(delete(Login).where(*mine).returning(Login.token_hash))
         if ended is None:
             raise gone
+        tx.execute(delete(LinkCode).where(LinkCode.user_id == UUID(who.id)))
         audit.record(tx, who.name, door, "login.end", who.name)
     tell(who.id, [ended])
 
 
+def stand(tx: Transaction, login: str, user: str) -> None:
+    """Raise NotSignedIn where a login of somebody's has ended; it does not end before the commit either.
+
+    Asked where something comes back that was begun with it: else whoever was shut out meanwhile would come back for good.
+    """
+    query = select(Login.id).join(User, User.id == Login.user_id).where(User.disabled_at.is_(None), Login.expires_at > now())
+    mine = query.where(Login.id == UUID(login), Login.user_id == UUID(user)).with_for_update(read=True, of=Login) if login else None
+    if mine is None or tx.scalar(mine) is None:
+        raise NotSignedIn("Your login here has ended meanwhile. Sign in again, then begin anew.")
+
+
 def end_all(tx: Transaction, user: UUID) -> list[bytes]:
     """End all logins of a user in the transaction of the act that does; `tell` of them after its commit."""
+    # A code for /link that whoever is to be out has made is a way back in.
+    tx.execute(delete(LinkCode).where(LinkCode.user_id == user))
     return list(tx.scalars(delete(Login).where(Login.user_id == user).returning(Login.token_hash)))
 
 

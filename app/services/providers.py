@@ -22,6 +22,8 @@ class Purpose:
     invitation: str | None
     link: str | None
     """The account that shall be linked, where somebody signed in began."""
+    login: str = ""
+    """The login they began it with: once that has ended, nothing is linked any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def _come(*what: str) -> providers.Arrival:
     return handshake.finish(*what)
 
 
-async def _leave(request: Request, response: Response, provider: str, wish: Wish, link: str | None) -> dict[str, Any]:
+async def _leave(request: Request, response: Response, provider: str, wish: Wish, link: Person | None) -> dict[str, Any]:
     back = _back(request, provider)
     url, browser = await ELSEWHERE.run(_go, provider, back, wish.next, wish.invitation, link)
     # Lax, unlike the login's own cookie: it has to come along when the other place sends the browser back.
@@ -73,7 +73,7 @@ async def link(
     provider: str, wish: Wish, request: Request, response: Response, who: Annotated[Person, needs(Right.LINK)]
 ) -> dict[str, Any]:
     """Return the address where one proves who one is there, to link it with one's account."""
-    return await _leave(request, response, provider, wish, who.id)
+    return await _leave(request, response, provider, wish, who)
 
 
 @router.delete("/api/account/identities/{provider}", status_code=204)

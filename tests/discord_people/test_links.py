@@ -5,9 +5,10 @@ from uuid import UUID, uuid4
 
 import pytest
 from limits import RateLimitItemPerMinute
+from sqlalchemy import update
 
 from app.core.db import transaction
-from app.core.models import Identity, LinkCode
+from app.core.models import Identity, LinkCode, User
 from app.services import accounts, asking, chats, limits, links, logins, overview, sessions
 from app.services.limits import Kind
 from app.wire.errors import BadInput, Busy, NotAllowed, NotSignedIn
@@ -93,7 +94,9 @@ def test_who_guesses_codes_locks_out_nobody_else(servers: Servers, ada: Member, 
 
 
 def test_an_account_that_bears_somebodys_number_is_not_theirs(servers: Servers) -> None:
-    squatter = accounts.add(f"discord-{BOB}", None, "member", "test", Door.CLI)
+    squatter = accounts.add("mallory", None, "member", "test", Door.CLI)
+    with transaction() as tx:  # As one that was made while everybody could be called so.
+        tx.execute(update(User).where(User.name == "mallory").values(name=f"discord-{BOB}"))
     person = links.enter(BOB, "bob", [])
     assert person.id != squatter
     assert person.name.startswith(f"discord-{BOB}-")
@@ -114,6 +117,24 @@ def test_whoever_is_shut_out_stays_out_whatever_they_link(servers: Servers, ada:
     with pytest.raises(NotAllowed, match="is shut"):
         links.attach(bob.id, BOB + 1, "another", Door.WEB)
     assert [one.disabled_at is None for one in accounts.users() if one.name == own.name] == [False], "the ban is still there"
+
+
+@pytest.mark.parametrize("way", ["everywhere", "one", "password", "ban"])
+def test_a_code_ends_with_the_logins_of_whoever_made_it(ada: Member, way: str) -> None:
+    code = links.code(ada.id)
+    who = logins.person(ada.login)
+    match way:
+        case "everywhere":
+            logins.end_everywhere(who, Door.WEB)
+        case "one":
+            logins.end_one(who.login, who, Door.WEB)
+        case "password":
+            accounts.set_password("ada", "correct horse battery", "test", Door.CLI)
+        case "ban":
+            accounts.disable("ada", "test", Door.CLI)
+            accounts.enable("ada", "test", Door.CLI)
+    with pytest.raises(BadInput, match="not good"):
+        links.claim(code, BOB, "bob")
 
 
 async def test_both_doors_have_one_conversation(hall: Hall, site: Site, ada: Member, node: PlayedNode) -> None:

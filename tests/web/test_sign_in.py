@@ -9,13 +9,13 @@ import httpx
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, OctKey, RSAKey
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
-from app.core.models import User
-from app.services import handshake, invitations, links, providers, trail
+from app.core.models import Identity, User
+from app.services import accounts, handshake, identities, invitations, links, logins, providers, trail
 from app.wire.errors import BadInput
 from app.wire.states import Door
 from bots.sandbox.clock import Clock
@@ -150,6 +150,29 @@ async def test_a_linked_account_is_the_one_that_is_signed_in(site: Site, ada: Me
             assert (await browser.get("/api/me")).json()["name"] == "ada"
 
 
+@pytest.mark.parametrize("provider", ["oidc", "discord"])
+@pytest.mark.parametrize("way", ["password", "one login", "ban"])
+async def test_nothing_is_linked_by_who_was_shut_out_meanwhile(
+    site: Site, ada: Member, oidc: str, discord: Sandbox, provider: str, way: str
+) -> None:
+    form = {"sub": "4711"} if provider == "oidc" else {"member": member(discord, "bob"), "answer": "allow"}
+    async with site.browser(ada) as browser:
+        back = await consent(await there(browser, provider, link=True), **form)
+        match way:
+            case "password":
+                accounts.set_password("ada", "correct horse battery", "test", Door.CLI)
+            case "one login":
+                logins.end(ada.login)
+            case "ban":
+                accounts.disable("ada", "test", Door.CLI)
+        answer = await come_back(browser, back)
+        assert answer.status_code == 303
+        assert answer.headers["location"].startswith("/login?")
+    assert links.discord_of(ada.id) is None
+    with transaction() as tx:
+        assert tx.scalar(select(Identity.subject)) is None
+
+
 async def test_a_provider_that_is_somebody_elses_is_not_linked_twice(site: Site, ada: Member, bob: Member, oidc: str) -> None:
     for who, expected in ((ada, 200), (bob, 400)):
         async with site.browser(who) as browser:
@@ -167,6 +190,16 @@ async def test_oidc_makes_an_account_once_and_never_takes_ones_name(site: Site, 
         await come_back(browser, await consent(await there(browser, "oidc"), sub="ada"))
         taken = (await browser.get("/api/me")).json()
         assert taken["id"] not in (ada.id, first["id"])
+
+
+@pytest.mark.parametrize("theirs", ["cli", "\u3164", "gr\u0430ce", "guest-1"])
+async def test_who_is_called_so_elsewhere_as_nobody_may_be_here_gets_in_by_another_name(
+    servers: object, monkeypatch: pytest.MonkeyPatch, theirs: str
+) -> None:
+    use(monkeypatch, oidc_people="anyone")
+    purpose = providers.Purpose("oidc", "", "", "", "/", None, None)
+    identities.sign_in(providers.Arrival("oidc", "4711", theirs, (), purpose), "", "")
+    assert [one.name for one in accounts.users()] == ["someone"]
 
 
 async def test_strangers_need_an_invitation_where_so_set(site: Site, oidc: str, monkeypatch: pytest.MonkeyPatch) -> None:
