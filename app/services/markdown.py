@@ -18,6 +18,8 @@ RICH_BYTES = 96 * 1024  # What begins later is shown as text: the longest prompt
 RICH_BLOCKS = 2_000  # So is what follows so many blocks: each costs 0.2 ms, however short.
 WORK_PER_BYTE = 4  # Looking for a block's end may read each byte this often on average …
 WORK_FREE = 16 * 1024  # … and this many more, so that a short reply is looked at after every line.
+CODE = ("```", "~~~")
+LIGHT_BYTES = 1024  # So much text without code is rendered in less than the way to another thread and back costs others.
 TOKEN_WORK = 8  # What making one token costs, in bytes read.
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r(?!\Z))")  # A last "\r" may be half of a "\r\n": it waits.
@@ -83,6 +85,21 @@ class Blocks:
         if rest:
             self._add(rest)
         return self._take(final=True)
+
+    def whole(self, text: str) -> str:
+        """Return the whole of `text`, which has ended, as `render` would: where it is what was fed, only its end is rendered."""
+        fed = "".join([*(done.source for done in self._done), *(line.text for line in self._lines), *self._partial])
+        if fed != text:
+            return render(text)
+        self.finish()
+        return "".join(done.html for done in self._done)
+
+    def light(self, text: str) -> bool:
+        """Say whether what is open and `text` are so short, and so surely no code to be coloured, that rendering takes no while."""
+        if self._size > LIGHT_BYTES:
+            return False
+        open_now = "".join([*(line.text for line in self._lines), *self._partial, text])
+        return len(open_now) <= LIGHT_BYTES and not any(mark in open_now for mark in CODE)
 
     def truncate(self, at: int) -> None:
         """Forget the text from byte `at` on, and every block that was finished because of it."""
@@ -181,8 +198,9 @@ class Blocks:
             lines = self._lines[taken : taken + count]
             source, size = "".join(line.text for line in lines), sum(line.size for line in lines)
             show = plain if late or size >= BLOCK_BYTES and not _fence(lines) else rich
-            self._done.append(_Done(source, size, known))
-            blocks.append(Block(self._start, self._start + size, show(source)))
+            html = show(source)
+            self._done.append(_Done(source, size, known, html))
+            blocks.append(Block(self._start, self._start + size, html))
             taken += count
             self._start += size
             self._size -= size
@@ -201,6 +219,7 @@ class _Done(NamedTuple):
     source: str
     size: int  # bytes
     known: int  # how far the text was known, in bytes, when this block was held to be finished
+    html: str
 
 
 def _marker(line: str) -> str | None:

@@ -67,7 +67,8 @@ class Watch:
             self._stamp(hops.RELAYED)
             self._have = event.end
         # Colouring a long block of code takes a while; a piece without a line's end finishes none.
-        finished = await asyncio.to_thread(self._blocks.feed, text) if "\n" in text else self._blocks.feed(text)
+        here = "\n" not in text or self._blocks.light(text)
+        finished = self._blocks.feed(text) if here else await asyncio.to_thread(self._blocks.feed, text)
         for block in finished:
             await self._send(
                 {"event": "block", "turn": self._turn, "from": block.start, "to": block.end, "html": block.html}
@@ -83,6 +84,6 @@ class Watch:
                     EventKind.DELTA, self._turn, event.attempt, at=self._have, text=rest.decode(errors="replace")
                 )
                 await self._send(delta.shown())
-            body |= {"text": text, "html": await asyncio.to_thread(markdown.render, text)}
+            body |= {"text": text, "html": await asyncio.to_thread(self._blocks.whole, text)}
         await self._send(body)
         self._stamp(hops.TOLD)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from app.services import markup
+from app.services import markdown, markup
 from app.services.markdown import (
     BLOCK_BYTES,
     RICH_BYTES,
@@ -134,6 +134,36 @@ def test_blocks_make_the_whole_however_the_text_comes(text: str, sizes: list[int
     found = streamed(text, sizes)
     contiguous(found, text)
     assert "".join(block.html for block in found) == render(text)
+
+
+@given(TEXTS, TEXTS, st.lists(st.integers(1, 9), min_size=1, max_size=5))
+def test_the_whole_is_rendered_as_at_once(text: str, other: str, sizes: list[int]) -> None:
+    for whole in (text, other):
+        blocks, at, turn = Blocks(), 0, 0
+        while at < len(text):
+            blocks.feed(text[at : at + sizes[turn % len(sizes)]])
+            at, turn = at + sizes[turn % len(sizes)], turn + 1
+        assert blocks.whole(whole) == render(whole)
+
+
+def test_what_is_finished_is_not_rendered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = Blocks()
+    assert blocks.feed("# Head\n\none\n\n")
+    shown: list[str] = []
+    monkeypatch.setattr(markdown, "rich", lambda text: shown.append(text) or text)
+    blocks.feed("two")
+    assert blocks.whole("# Head\n\none\n\ntwo").endswith("two")
+    assert [text.strip() for text in shown] == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "light"),
+    [("", "one\n", True), ("one", " two\n", True), ("```py\n", "x\n", False), ("x\n", "~~~\n", False), ("``", "`\n", False), ("x" * 2000, "\n", False)],
+)
+def test_only_a_short_text_without_code_is_light(before: str, text: str, light: bool) -> None:
+    blocks = Blocks()
+    blocks.feed(before)
+    assert blocks.light(text) is light
 
 
 @given(TEXTS)
