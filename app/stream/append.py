@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from app.stream import scripts
 from app.wire import names
@@ -43,11 +44,11 @@ class Appender:
         return verdict
 
     async def append_all(self, batch: Sequence[Entry]) -> list[Verdict]:
-        """Append for several attempts in one round trip; the verdicts come in the order of the batch."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for one in batch:
-                pipe.fcall(scripts.APPEND, 0, one.turn, self._node, one.attempt, int(one.continues), *one.events)
-            return [_verdict(answer) for answer in await pipe.execute()]
+        """Append for several attempts with one call; the verdicts come in the order of the batch."""
+        words: list[Any] = ["*", self._node]
+        for one in batch:
+            words += (one.turn, one.attempt, int(one.continues), len(one.events), *one.events)
+        return [_verdict(answer) for answer in await self._redis.fcall(scripts.APPEND, 0, *words)]
 
     async def kept(self, turn: str) -> bool:
         """Say whether there is a stream of the turn."""
@@ -55,4 +56,6 @@ class Appender:
 
 
 def _verdict(answer: object) -> Verdict:
+    if isinstance(answer, RedisError):
+        raise answer
     return Verdict(answer.decode() if isinstance(answer, bytes) else str(answer))

@@ -26,17 +26,37 @@ local function against(meta, node, attempt)
   if meta[4] then return 'closed' end
 end
 
--- ARGS: turn, node, attempt, 1 where this goes on from earlier entries, payload...
--- Checks the fence, marks the sign of life, appends and publishes every payload; answers what the node should do next.
-local function append(_, args)
-  local turn, node, attempt = args[1], args[2], args[3]
+-- Checks the fence, marks the sign of life, appends and publishes args[first] to args[last]; answers what the node should
+-- do next.
+local function say(node, time, turn, attempt, continues, args, first, last)
   local meta = redis.call('HMGET', 'ml:turn:' .. turn, 'fence', 'node', 'stop', 'closed')
   local verdict = against(meta, node, attempt)
   if verdict then return verdict end
-  if args[4] == '1' and redis.call('EXISTS', 'ml:stream:' .. turn) == 0 then return 'unknown' end
-  redis.call('HSET', 'ml:alive:' .. node, turn, attempt .. ' ' .. now())
-  for i = 5, #args do tell(turn, args[i]) end
+  if continues == '1' and redis.call('EXISTS', 'ml:stream:' .. turn) == 0 then return 'unknown' end
+  redis.call('HSET', 'ml:alive:' .. node, turn, attempt .. ' ' .. time)
+  for i = first, last do tell(turn, args[i]) end
   return meta[3] and 'stop' or 'go'
+end
+
+-- ARGS: turn, node, attempt, 1 where this goes on from earlier entries, payload...
+-- or, for all turns of a node that have something to say: *, node, and for each turn
+--       turn, attempt, 1 where this goes on from earlier entries, number of payloads, payload...
+-- Answers what the node should do next, of each turn. What Redis refuses for one turn is that turn's answer.
+local function append(_, args)
+  local node, time = args[2], now()
+  if args[1] ~= '*' then return say(node, time, args[1], args[3], args[4], args, 5, #args) end
+  local verdicts, i = {}, 3
+  while i <= #args do
+    local count = tonumber(args[i + 3])
+    -- A number that led back would keep the server here for ever.
+    if not count or count < 0 or count ~= math.floor(count) or i + 3 + count > #args then error('not a batch') end
+    local last = i + 3 + count
+    local took, verdict = pcall(say, node, time, args[i], args[i + 1], args[i + 2], args, i + 4, last)
+    if not took and type(verdict) ~= 'table' then verdict = {err = tostring(verdict)} end
+    verdicts[#verdicts + 1] = verdict
+    i = last + 1
+  end
+  return verdicts
 end
 
 -- ARGS: turn, node, attempt, lease's time in ms, ms it is good for, seconds that signs of life are kept

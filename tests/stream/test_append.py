@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from app.core import functions
 from app.stream.append import Appender, Entry
-from app.stream.scripts import CLOSE
+from app.stream.scripts import APPEND, CLOSE
 from app.wire import names
 from app.wire.names import node_alive, turn_channel, turn_meta, turn_stream
 from app.wire.states import Verdict
@@ -165,6 +166,24 @@ async def test_a_batch_is_one_round_trip_and_answers_in_order(redis: Any, append
     assert await appender.append_all(batch) == expected
     assert await appender.append_all(batch) == expected
     assert await redis.xlen(turn_stream("one")) == 2
+
+
+async def test_what_redis_refuses_for_one_turn_keeps_no_other_from_its_stream(redis: Any, appender: Appender) -> None:
+    for turn in ("bad", "good"):
+        await lease(redis, 1, turn)
+    await redis.set(turn_stream("bad"), "no stream")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await appender.append_all([Entry(turn, 1, [b"x"], continues=False) for turn in ("bad", "good")])
+    assert await redis.xlen(turn_stream("good")) == 1
+
+
+@pytest.mark.parametrize("count", ["-4", "-1", "1", "99", "0.5", "nan", "inf", "-inf", "1e300", "x", ""])
+async def test_no_count_keeps_the_server_busy_or_leads_out_of_the_batch(redis: Any, count: str) -> None:
+    with pytest.raises(ResponseError, match="not a batch"):
+        await redis.fcall(APPEND, 0, "*", "home", TURN, 1, 0, count)
+    with pytest.raises(ResponseError, match="not a batch"):
+        await redis.fcall(APPEND, 0, "*", "home", TURN, 1, 0)
+    assert await redis.fcall(APPEND, 0, "*", "home") == []
 
 
 async def test_a_closed_turn_runs_out_by_itself(redis: Any, appender: Appender) -> None:
