@@ -1,6 +1,5 @@
 """Following a turn's stream: what the reader lacks first, then live, each byte once."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Final
 
@@ -9,7 +8,9 @@ from redis.asyncio import Redis
 
 from app.stream.cursor import Cursor, Gap
 from app.stream.hub import LOST, Hub
+from app.stream.waits import Waits
 from app.wire import names
+from app.wire.envelope import Ring
 from app.wire.errors import EnvelopeError, EnvelopeForged
 from app.wire.events import Event, RingOf, unseal
 
@@ -28,6 +29,8 @@ class Follower:
         self._redis: Final = redis
         self._hub: Final = hub
         self._ring_of: Final = ring_of
+        self._ring: tuple[tuple[str, str, int], Ring] | None = None
+        """What opened the last event: mostly the next one is of the same attempt."""
 
     async def follow(self, turn: str, cursor: Cursor, quiet_seconds: float) -> AsyncGenerator[Event | None, None]:
         """Yield a turn's events from the cursor on until it ends.
@@ -38,23 +41,27 @@ class Follower:
         async with self._hub.listen(names.turn_channel(turn)) as listener:
             async for event in self._replay(turn, cursor):
                 yield event
-            while not cursor.ended:
-                try:
-                    async with asyncio.timeout(quiet_seconds):
-                        message = await listener.get()
-                except TimeoutError:
-                    yield None
-                    message = LOST  # Silence and a lost message look the same; reading the stream again tells.
-                if message != LOST:
-                    try:
-                        events = self._live(turn, message, cursor)
-                    except Gap:
-                        message, events = LOST, []
-                    for event in events:
-                        yield event
-                if message == LOST:
-                    async for event in self._replay(turn, cursor):
-                        yield event
+            waits = Waits(quiet_seconds, listener.wake)
+            try:
+                while not cursor.ended:
+                    waits.begin()
+                    message = await listener.get_or_wake()
+                    waits.end()
+                    if message is None:
+                        yield None
+                        message = LOST  # Silence and a lost message look the same; reading the stream again tells.
+                    if message != LOST:
+                        try:
+                            events = self._live(turn, message, cursor)
+                        except Gap:
+                            message, events = LOST, []
+                        for event in events:
+                            yield event
+                    if message == LOST:
+                        async for event in self._replay(turn, cursor):
+                            yield event
+            finally:
+                waits.close()
 
     async def _replay(self, turn: str, cursor: Cursor) -> AsyncIterator[Event | None]:
         while not cursor.ended:
@@ -85,9 +92,24 @@ class Follower:
         cursor.seen = identity.decode()
         return events
 
+    def _unsealed(self, raw: bytes) -> Event:
+        kept = self._ring
+        try:
+            return unseal(raw, self._same_ring)
+        except EnvelopeForged:
+            if self._ring is None or self._ring is not kept:
+                raise
+            self._ring = None  # The keys may have changed since it was asked for.
+            return unseal(raw, self._same_ring)
+
+    def _same_ring(self, *of: Any) -> Ring:
+        if self._ring is None or self._ring[0] != of:
+            self._ring = of, self._ring_of(*of)
+        return self._ring[1]
+
     def _opened(self, turn: str, raw: bytes, cursor: Cursor) -> list[Event]:
         try:
-            event = unseal(raw, self._ring_of)
+            event = self._unsealed(raw)
             if event.turn != turn:
                 raise EnvelopeForged
         except EnvelopeError as error:

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
+import hiredis
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -29,26 +31,69 @@ class Listener:
     """The messages of one channel, for one reader."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[bytes] = asyncio.Queue(QUEUE_LENGTH)
+        self._messages: Final[deque[bytes]] = deque()
+        self._waiting: asyncio.Future[None] | None = None
         self._lost = False
 
     def put(self, message: bytes) -> None:
         """Hand over a message; a reader that is too slow gets one LOST mark instead of them all."""
         if self._lost:
             return
-        if message == LOST or self._queue.full():
+        if message == LOST or len(self._messages) >= QUEUE_LENGTH:
             self._lost = True
-            while not self._queue.empty():
-                self._queue.get_nowait()
+            self._messages.clear()
             message = LOST
-        self._queue.put_nowait(message)
+        self._messages.append(message)
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the reader look again, whether or not there is a message."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     async def get(self) -> bytes:
         """Return the next message, or LOST."""
-        message = await self._queue.get()
+        while (message := await self.get_or_wake()) is None:
+            continue
+        return message
+
+    async def get_or_wake(self) -> bytes | None:
+        """Return the next message, or LOST, or None where somebody called `wake` meanwhile."""
+        if not self._messages:
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        if not self._messages:
+            return None
+        message = self._messages.popleft()
         if message == LOST:
             self._lost = False
         return message
+
+
+async def _as_it_is(response: Any) -> Any:
+    return response
+
+
+def _at_hand(pubsub: Any) -> Iterator[Any]:
+    """Yield what came together with the last message and is not looked at yet.
+
+    A node publishes for all its turns at once. The library hands out one message at a time, with a timer and a dozen calls
+    around each; where it is made otherwise one day, it goes on doing so.
+    """
+    reader = getattr(getattr(pubsub.connection, "_parser", None), "_reader", None)
+    if not isinstance(reader, hiredis.Reader):
+        return
+    while True:
+        response = reader.gets()
+        if isinstance(response, Exception):
+            raise response
+        if isinstance(response, list):
+            yield response
+        elif not isinstance(response, bytes):  # An answer to a ping is of no use to anybody any more.
+            return
 
 
 class Hub:
@@ -132,7 +177,7 @@ class Hub:
                         self._mark_lost()
 
     async def _connected(self) -> None:
-        pubsub = self._redis.pubsub()
+        pubsub = self._redis.pubsub(push_handler_func=_as_it_is)  # Else each message is written out for a log that nobody keeps.
         try:
             # A subscription of our own keeps the connection open while nobody listens to anything.
             first = list(self._listeners)
@@ -155,6 +200,11 @@ class Hub:
                     continue
                 silent = False
                 self._handle(message)
+                for more in _at_hand(pubsub):
+                    if more[0] == b"message":
+                        self._pass_on(more[1].decode(), more[2])
+                    elif told := await pubsub.handle_message(more):  # type: ignore[no-untyped-call]
+                        self._handle(told)
         finally:
             with contextlib.suppress(RedisError, OSError):
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
@@ -173,8 +223,11 @@ class Hub:
         if kind == "subscribe":
             self._subscribed_again_or_first(channel)
             return
+        self._pass_on(channel, message["data"])
+
+    def _pass_on(self, channel: str, message: bytes) -> None:
         for listener in self._listeners.get(channel, ()):
-            listener.put(message["data"])
+            listener.put(message)
 
     def _subscribed_again_or_first(self, channel: str) -> None:
         asked = self._asked.pop(channel, 0)

@@ -22,6 +22,7 @@ from app.services.accounts import Person
 from app.services.asking import Asking
 from app.services.rights import Right
 from app.stream.hub import LOST, Hub
+from app.stream.waits import Waits
 from app.web import messages
 from app.web.deps import address, person
 from app.web.intake import Intake, Taken, shown
@@ -76,6 +77,8 @@ class ChatSocket:
         """When a flood was last left unread."""
         self._cut: Final = asyncio.Event()
         """Set when the reader is given up; a reader that takes nothing takes no close frame either."""
+        self._waits: Final = Waits(SEND_SECONDS, self._cut.set)
+        """For the reader to take a message."""
 
     async def run(self) -> None:
         """Serve the socket until it is closed, or its reader is given up."""
@@ -92,6 +95,7 @@ class ChatSocket:
         except (WebSocketDisconnect, TimeoutError):
             pass
         finally:
+            self._waits.close()
             for task in (listening, receiving, cut, ended, *self._watches.values()):
                 task.cancel()
 
@@ -110,14 +114,13 @@ class ChatSocket:
         """Send one message; a reader that does not take it in time is cut loose."""
         text = orjson.dumps(body).decode()
         async with self._sending:
+            self._waits.begin()
             try:
-                async with asyncio.timeout(SEND_SECONDS):
-                    await self._socket.send_text(text)
-            except TimeoutError:
-                self._cut.set()
-                raise WebSocketDisconnect(TRY_AGAIN) from None
+                await self._socket.send_text(text)
             except RuntimeError:  # Starlette's word for a socket that is closed already.
                 raise WebSocketDisconnect from None
+            finally:
+                self._waits.end()
 
     async def refuse(self, error: MeatLizardError, identity: str | None = None) -> None:
         """Say what was wrong with a message, with the id of the prompt that it refuses."""

@@ -39,6 +39,11 @@ class Stage:
         self.writer = Writer(Appender(redis, "home"), lambda *what: self.lost.append(what))
         self.appender = Appender(redis, "home")
         self.reply = self.attempt(1)
+        self.ring, self.asked = RING, 0
+
+    def ring_of(self, *_: Any) -> Ring:
+        self.asked += 1
+        return self.ring
 
     def attempt(self, number: int, prefix: str = "") -> Reply:
         self.reply = Reply(TURN, number, Sealer(RING, TURN, number, "home"), prefix)
@@ -71,7 +76,7 @@ class Stage:
 
     @asynccontextmanager
     async def reading(self, cursor: Cursor | None = None, quiet: float = QUIET) -> AsyncIterator["Reading"]:
-        follower = Follower(self.redis, self.hub, lambda *_: RING)
+        follower = Follower(self.redis, self.hub, self.ring_of)
         async with aclosing(follower.follow(TURN, cursor or Cursor(), quiet)) as events:
             reading = Reading(events)
             task = asyncio.create_task(reading.run())
@@ -245,6 +250,21 @@ async def test_what_does_not_open_is_passed_over(stage: Stage) -> None:
         await stage.redis.publish(turn_channel(TURN), b"- garbage")
         await stage.say("b")
         await reading.shows("ab")
+
+
+async def test_keys_are_asked_for_once_and_again_where_they_have_changed(stage: Stage) -> None:
+    """On the discord lane the platform seals what a node said, with its newest key: after a rotation that is another."""
+    await stage.begin()
+    async with stage.reading() as reading:
+        await stage.say("one ", "two ", "three ")
+        await reading.shows("one two three ")
+        assert stage.asked == 1
+        newest = Ring.parse(Fernet.generate_key().decode())
+        stage.ring = Ring(newest.keys + RING.keys)
+        event = Event(EventKind.DELTA, TURN, 1, len("one two three "), "four")
+        await stage.redis.publish(turn_channel(TURN), b"- " + Sealer(newest, TURN, 1, "home").seal(event))
+        await reading.shows("one two three four")
+        assert stage.asked == 2
 
 
 async def test_an_event_of_another_turn_is_not_heard_here(stage: Stage) -> None:

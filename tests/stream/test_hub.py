@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 
 from app.stream import hub as hub_module
 from app.stream.hub import LOST, OWN_CHANNEL, QUEUE_LENGTH, Hub, Listener
@@ -119,6 +120,32 @@ async def test_a_slow_listener_is_told_once_and_the_others_hear_all(hub: Hub, re
         assert await get(slow) == LOST
         await redis.publish("channel", "after")
         assert await get(slow) == b"after"
+
+
+async def test_what_comes_at_once_is_handed_out_whole_and_in_order(
+    hub: Hub, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library is asked once for a burst, whose messages it would else hand out one by one."""
+    asked = 0
+    asking = PubSub.get_message
+
+    async def counted(pubsub: Any, *words: Any, **more: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await asking(pubsub, *words, **more)
+
+    monkeypatch.setattr(PubSub, "get_message", counted)
+    async with hub.listen("one") as one, hub.listen("two") as two:
+        async with redis.pipeline(transaction=True) as pipe:
+            for number in range(100):
+                pipe.publish("one", f"{number}").publish("two", f"{number}")
+            await pipe.execute()
+        for number in range(100):
+            assert await get(one) == await get(two) == f"{number}".encode()
+        async with hub.listen("three") as three:
+            await redis.publish("three", "goes on")
+            assert await get(three) == b"goes on"
+    assert asked < 50
 
 
 async def test_a_cut_connection_is_told_and_mended(hub: Hub, redis: Any) -> None:
