@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import structlog
+import uvloop
 from tenacity import AsyncRetrying, RetryCallState, wait_random_exponential
 
 from app.stream.growing import GrowingReply
@@ -81,7 +82,8 @@ class Node:
         self._machine = Machine()
         self._awake: Final = Awake()
         self._drained: asyncio.Task[None] | None = None
-        self._loop: Final = asyncio.new_event_loop()
+        # A hundred replies are thousands of packets and timers a second; uvloop handles each for a third of asyncio's own price.
+        self._loop: Final = uvloop.new_event_loop()
         self._thread: Final = threading.Thread(target=self._loop.run_forever, name="node", daemon=True)
         self._service: asyncio.Task[None] | None = None
 

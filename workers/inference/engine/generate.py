@@ -33,8 +33,8 @@ EXIT_SECONDS = 2.0
 #: So many replies are read word by word; with more, each is left alone for a moment after every look at it, so that
 #: what the server wrote meanwhile costs one look instead of one for each token.
 EAGER_REPLIES = 8
-REST_EACH_SECONDS = 0.001
-REST_SECONDS = 0.125
+REST_EACH_SECONDS = 0.0015
+REST_SECONDS = 0.15
 
 
 def rest_seconds(replies: int) -> float:
