@@ -95,6 +95,7 @@ class Channel(kombu_redis.Channel):
     """A channel whose consumer outlives whatever lies in its queues."""
 
     QoS = QoS
+    _kept: Any = None
 
     def _connparams(self, *words: Any, **more: Any) -> Any:
         # The library would stumble over what is no longer there, which nobody takes for a lost connection: the worker
@@ -102,6 +103,15 @@ class Channel(kombu_redis.Channel):
         if self.connection is None or self.connection.client is None:
             raise Lost("The connection of this channel was closed.")
         return super()._connparams(*words, **more)
+
+    def _create_client(self, asynchronous: bool = False) -> Any:
+        # The library makes one for each message that is sent or acknowledged, with a table of some hundred commands: that
+        # takes longer than the command itself, and the one before would do. It holds nothing but the pool.
+        if asynchronous:
+            return super()._create_client(asynchronous)
+        if self._kept is None or self._kept.connection_pool is not self.pool:
+            self._kept = super()._create_client()
+        return self._kept
 
     def drop_wrong(self, key: str, ask: str) -> None:
         """Delete a key that is not of the kind that a command asks of."""
