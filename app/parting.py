@@ -7,6 +7,8 @@ from typing import Any, Final, NoReturn
 
 import structlog
 
+from app import garbage
+
 log = structlog.get_logger(__name__)
 
 PARTING_SECONDS: Final = 20.0
@@ -32,6 +34,7 @@ def run(worker: Any) -> NoReturn:
         stop(*given, **options)
 
     worker.stop = stop_in_time
+    garbage.spare()
     worker.start()
     raise SystemExit(worker.exitcode)
 

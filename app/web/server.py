@@ -5,11 +5,12 @@ import sys
 from typing import Any, Final
 
 import uvicorn
+from fastapi import FastAPI
 
-from app import logs
+from app import garbage, logs
 from app.core.config import settings
 from app.core.presence import Presence
-from app.web import patience
+from app.web import main, patience
 from app.wire import names
 
 FRAME_BYTES: Final = 4 << 20
@@ -41,13 +42,20 @@ def run() -> None:
     sys.setswitchinterval(names.SWITCH_SECONDS)
     Presence("web").start()
     uvicorn.run(
-        "app.web.main:create",
+        "app.web.server:application",
         host=settings().host,
         port=settings().port,
         loop="uvloop",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         **OPTIONS,
     )
+
+
+def application() -> FastAPI:
+    """Return the application of a process that has nothing else to do."""
+    made = main.create()
+    garbage.spare()
+    return made
 
 
 def make_room() -> None:
