@@ -5,14 +5,15 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Engine, Row, TextClause, create_engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy import Engine, Row, create_engine
+from sqlalchemy.exc import DBAPIError, NotSupportedError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import sessionmaker
 
 from app.core.config import settings
 from app.core.plain import CONNECT_ARGS, away
+from app.core.prepared import Statement
 from app.wire.errors import BadInput, Unavailable
 
 NUL = "This holds a NUL character, which nothing that is kept may hold. Take it out and try again."
@@ -61,7 +62,10 @@ def transaction() -> Iterator[Transaction]:
 
 @cache
 def _single(soft: bool) -> Engine:
-    options = CONNECT_ARGS["options"] if not soft else f"{CONNECT_ARGS['options']} -c synchronous_commit=off"
+    # What is prepared is planned once, whoever asks: its rows are found by their keys. Planned while a table was small it
+    # would else go on reading the whole of it, until PostgreSQL next counts its rows.
+    options = f"{CONNECT_ARGS['options']} -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
+    options += " -c synchronous_commit=off" if soft else ""
     return create_engine(
         settings().database_url.get_secret_value(),
         pool_size=5,
@@ -72,7 +76,7 @@ def _single(soft: bool) -> Engine:
     )
 
 
-def single(statement: TextClause, words: Mapping[str, Any], *, soft: bool = False) -> list[Row[Any]]:
+def single(statement: Statement, words: Mapping[str, Any], *, soft: bool = False) -> list[Row[Any]]:
     """Run one statement in a transaction of its own, in one round trip; raise Unavailable where the database is away.
 
     It may be run twice, where the first connection turned out to be dead: give it only what is safe twice. A `soft` one
@@ -81,7 +85,7 @@ def single(statement: TextClause, words: Mapping[str, Any], *, soft: bool = Fals
     for last in (False, True):
         try:
             with _single(soft).connect() as connection:
-                return list(connection.execute(statement, words))
+                return statement.run(connection, words)
         except ValueError as error:
             _refuse_nul(error)
             raise
@@ -89,6 +93,11 @@ def single(statement: TextClause, words: Mapping[str, Any], *, soft: bool = Fals
             # A restart of the server is noticed by the first who comes; then the pool is made anew.
             if last or not getattr(error, "connection_invalidated", False):
                 raise away(error) from error
+        except NotSupportedError:
+            # Its table has other columns than when it was planned: a newer version of us has come meanwhile.
+            if last:
+                raise
+            _single(soft).dispose()
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import text
 
 from app.core import clock, keys, redis
 from app.core.broker import enqueue, enqueue_job
 from app.core.config import settings
 from app.core.db import single
 from app.core.models import now
+from app.core.prepared import Statement
 from app.services import estimate, events, queue, replay, wishes
 from app.services.queue import Lease
 from app.wire import hops, names
@@ -44,7 +44,7 @@ line as (
 select turn.id, turn.session_id, turn.sampling, turn.form, line.parent_id, line.role, line.body
 from turn join line on line.turn = turn.id order by turn.id, line.depth desc
 """
-_LEASE: Final = text(f"""
+_LEASE: Final = Statement(f"""
 with recursive lease as (
   select * from unnest(cast(:turn as uuid[]), cast(:attempt as int[]), cast(:node as text[]), cast(:lane as text[]))
     as given(turn, attempt, node, lane)
@@ -54,13 +54,13 @@ with recursive lease as (
     and exists (select from nodes where name = l.node and removed_at is null)
   order by t.id for no key update of t
 ), turn as (
-  update turns t set attempt = f.attempt, state = 'running', node = f.node, lane = f.lane, leased_at = :now
+  update turns t set attempt = f.attempt, state = 'running', node = f.node, lane = f.lane, leased_at = cast(:now as timestamptz)
   from free f where t.id = f.id returning t.id, t.prompt_id, t.session_id, t.sampling, t.form
 ), {_LINE}""")  # noqa: S608 - both parts are ours.
-_RUNNING: Final = text(f"""
+_RUNNING: Final = Statement(f"""
 with recursive turn as (
   select id, prompt_id, session_id, sampling, form from turns t
-  where id = :turn and attempt = :attempt and node = :node and state = 'running'
+  where id = cast(:turn as uuid) and attempt = cast(:attempt as int) and node = cast(:node as text) and state = 'running'
     and exists (select from nodes where name = t.node and removed_at is null)
 ), {_LINE}""")  # noqa: S608 - both parts are ours.
 

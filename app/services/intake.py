@@ -6,13 +6,14 @@ from typing import Any, Final
 from uuid import UUID
 
 import orjson
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as Transaction
 
 from app.core.config import settings
 from app.core.db import single
 from app.core.models import User, new_id, now
+from app.core.prepared import Statement
 from app.services.sessions import NOT_HERE
 from app.wire.errors import BadInput, NotFound, PromptTooLong
 
@@ -21,7 +22,7 @@ from app.wire.errors import BadInput, NotFound, PromptTooLong
 # the same time, each stands for itself: one that is refused changes nothing for the others. Rows are locked in one order,
 # so that two of these at once never wait for each other. Who is shut out in this moment is held by that act and looked at
 # again after it: their prompt is refused, or was there to be stopped.
-_KEEP: Final = text("""
+_KEEP: Final = Statement("""
 with asked as (
   select * from unnest(
     cast(:turn as uuid[]), cast(:message as uuid[]), cast(:person as uuid[]), cast(:session as uuid[]), cast(:client as uuid[]),
@@ -49,7 +50,7 @@ with asked as (
 ), made as (
   insert into turns (id, session_id, user_id, client_id, prompt_id, door, state, attempt, stopped, left_out, sampling, form,
                      wanted_model, created_at)
-  select turn, session, person, client, message, door, 'queued', 0, false, 0, sampling, form, model, :now
+  select turn, session, person, client, message, door, 'queued', 0, false, 0, sampling, form, model, cast(:now as timestamptz)
   from fine order by nth on conflict do nothing returning id
 ), kept as (
   select fine.* from fine join made on made.id = fine.turn

@@ -18,8 +18,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from app.core import redis
 from app.core.config import settings
-from app.core.db import transaction
+from app.core.db import single, transaction
 from app.core.models import ApiToken, Limit, Turn, User, now
+from app.core.prepared import Statement
 from app.services import audit
 from app.services.network import place as place_of
 from app.services.person import NOBODY_YET, Person
@@ -70,6 +71,7 @@ SESSIONS: Final = RateLimitItemPerMinute(120, 10)
 SOCKET_SECONDS: Final = 30
 """A page that was not heard of for so long is not counted any more: its process was killed."""
 DAYS_KEPT: Final = 2
+_ALL: Final = Statement("select scope, kind, value from limits")
 
 _OPEN: Final = """
 -- KEYS: set   ARGV: page, most (-1: any number), seconds
@@ -126,8 +128,7 @@ def _set() -> _Set:
 def _overrides() -> dict[tuple[str, str], int | None]:
     kept = _set()
     if time.monotonic() - kept.at > FRESH_SECONDS:
-        with transaction() as tx:
-            kept.rows = {(row.scope, row.kind): row.value for row in tx.scalars(select(Limit))}
+        kept.rows = {(row.scope, row.kind): row.value for row in single(_ALL, {})}
         kept.at = time.monotonic()
     return kept.rows
 

@@ -8,13 +8,13 @@ from uuid import UUID
 
 import orjson
 import structlog
-from sqlalchemy import text
 from sqlalchemy.orm import Session as Transaction
 
 from app.core import clock, keys
 from app.core.broker import ask_relay
 from app.core.db import single, transaction
 from app.core.models import Message, Turn, new_id, now
+from app.core.prepared import Statement
 from app.services import dispatch, estimate, events, limits, metrics, queue, sessions, tally, underway
 from app.wire import hops, names
 from app.wire.jobs import Outcome
@@ -26,7 +26,7 @@ LOST_REASON: Final = "Three attempts were made and each was cut off before its e
 
 # Only what still runs, and under this very attempt, is ended; rows are locked in one order, so that two of these at once
 # never wait for each other. What a person stopped has not failed.
-_END: Final = text("""
+_END: Final = Statement("""
 with given as (
   select * from unnest(
     cast(:turn as uuid[]), cast(:attempt as int[]), cast(:state as text[]), cast(:reply as uuid[]), cast(:body as bytea[]),
@@ -41,7 +41,7 @@ with given as (
   where t.state in ('queued', 'running') order by t.id for no key update of t
 ), replied as (
   insert into messages (id, session_id, parent_id, role, body, created_at)
-  select reply, session_id, prompt_id, 'assistant', body, :now from open where reply is not null
+  select reply, session_id, prompt_id, 'assistant', body, cast(:now as timestamptz) from open where reply is not null
 ), held as (
   select s.id, (select node from open where session_id = s.id order by open.id desc limit 1) as node
   from sessions s where s.id in (select session_id from open) order by s.id for no key update of s

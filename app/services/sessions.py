@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, delete, literal, select, text
+from sqlalchemy import Row, delete, literal, select
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import aliased
 
@@ -15,6 +15,7 @@ from app.core import keys, redis
 from app.core.broker import ask_relay
 from app.core.db import single, transaction
 from app.core.models import Message, Session, Turn, new_id, now
+from app.core.prepared import Statement
 from app.services import underway
 from app.wire import names
 from app.wire.errors import BadInput, NotFound
@@ -64,7 +65,9 @@ def owned(tx: Transaction, session: str, user: str) -> Session:
     return found
 
 
-_CHECK: Final = text("select 1 from sessions where id = :session and user_id = :user and closed_at is null")
+_CHECK: Final = Statement(
+    "select 1 from sessions where id = cast(:session as uuid) and user_id = cast(:user as uuid) and closed_at is null"
+)
 
 
 def check(session: str, user: str) -> None:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
-from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core.config import settings
-from app.core.db import transaction
+from app.core.db import single, transaction
 from app.core.models import Share as Row
+from app.core.prepared import Statement
 from app.services import audit
 from app.wire.errors import BadInput
 from app.wire.states import Door
@@ -20,6 +20,7 @@ FRESH_SECONDS: Final = 2.0
 MOST_WEIGHT: Final = 10
 ROLES: Final = ("owner", "admin", "member", "guest")
 """Guests too have a share, though nobody is made one by hand."""
+_ALL: Final = Statement("select scope, weight, running, waiting from shares")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,7 @@ def of(user: str, role: str) -> Share:
     """Return a person's share: the settings', then what was set for their role, then for themselves."""
     kept = _kept()
     if time.monotonic() - kept.at > FRESH_SECONDS:
-        with transaction() as tx:
-            kept.rows = {row.scope: _given(row.weight, row.running, row.waiting) for row in tx.scalars(select(Row))}
+        kept.rows = {row.scope: _given(row.weight, row.running, row.waiting) for row in single(_ALL, {})}
         kept.at = time.monotonic()
     share = Share(running=settings().running_limit, waiting=settings().waiting_limit)
     given = settings().shares.get(role, {}), kept.rows.get(f"role:{role}", {}), kept.rows.get(f"user:{user}", {})

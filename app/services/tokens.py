@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 
 from app.core.db import single, transaction
 from app.core.models import ApiToken, User, now
+from app.core.prepared import Statement
 from app.services import audit, logins
 from app.services.accounts import TOKEN_PREFIX, Person
 from app.services.rights import SCOPES
@@ -97,13 +98,13 @@ def new(
     return token
 
 
-_HOLDER: Final = text("""
+_HOLDER: Final = Statement("""
 with kept as (
   select t.id, t.unlimited, t.scopes, t.used_at, u.id as person, u.name, u.role
   from api_tokens t join users u on u.id = t.user_id
-  where t.token_hash = :digest and t.revoked_at is null and (t.expires_at is null or t.expires_at > :now) and u.disabled_at is null
+  where t.token_hash = cast(:digest as bytea) and t.revoked_at is null and (t.expires_at is null or t.expires_at > cast(:now as timestamptz)) and u.disabled_at is null
 ), used as (
-  update api_tokens set used_at = :now where id in (select id from kept where used_at is null or used_at < :before)
+  update api_tokens set used_at = :now where id in (select id from kept where used_at is null or used_at < cast(:before as timestamptz))
 )
 select * from kept
 """)

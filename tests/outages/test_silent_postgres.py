@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from app.core import db, pgtools, plain, silence
 from app.core.config import settings
+from app.core.prepared import Statement
 from app.wire.errors import Unavailable
 from tests.faults import proxy
 from tests.faults.proxy import Wire
@@ -42,9 +43,9 @@ def at_its_commit(silenced: Callable[[], None]) -> None:
 
 
 def in_one_statement(silenced: Callable[[], None]) -> None:
-    db.single(ONE, {})
+    db.single(Statement("select 1"), {})
     silenced()
-    db.single(ONE, {})
+    db.single(Statement("select 1"), {})
 
 
 def without_sqlalchemy(silenced: Callable[[], None]) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from app.core.db import single, transaction
+from app.core.prepared import Statement
 from app.services import metrics, traces, trail, waterfall
 from app.stream.clock import RedisClock
 from app.wire import hops
@@ -121,14 +122,14 @@ def test_stamps_lock_their_turns_in_the_order_in_which_ends_do(ada: Member) -> N
     first, second = sorted(ada.ask(session).turn for _ in range(2))
     for turn in (second, first):
         metrics.put("hops", {"turn": turn, "hops": {hops.SENT: 1.7e12}})
-    lock = text("select 1 from turns where id = :turn for update nowait")
-    waits = text("select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%turns%hops%'")
+    lock = "select 1 from turns where id = cast(:turn as uuid) for update nowait"
+    waits = Statement("select 1 from pg_stat_activity where wait_event_type = 'Lock' and query like '%turns%hops%'")
     with ThreadPoolExecutor(1) as pool:
         with transaction() as tx:
-            tx.execute(lock, {"turn": first})
+            tx.execute(text(lock), {"turn": first})
             draining = pool.submit(metrics.drain)
             until(lambda: single(waits, {}))
-            single(lock, {"turn": second})  # It would not wait for this one.
+            single(Statement(lock), {"turn": second})  # It would not wait for this one.
         assert draining.result() == 2
 
 
