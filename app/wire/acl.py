@@ -10,7 +10,7 @@ def node_user(node: str) -> str:
 
 
 def unacked_keys(node: str) -> dict[str, str]:
-    """Return kombu's transport options that keep a node's unacknowledged messages apart from everyone else's."""
+    """Return where a node of an older version notes what it has taken, apart from everyone else's; newer ones do not."""
     prefix = f"unacked.{names.inference_queue(node)}"
     return {"unacked_key": prefix, "unacked_index_key": f"{prefix}.index", "unacked_mutex_key": f"{prefix}.mutex"}
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import resource
@@ -13,6 +12,8 @@ from typing import Final
 import psutil
 from redis import RedisError
 
+from app.local import node as local_node
+from app.wire import names
 from tests.faults import discord
 from tests.faults.injection import Injection
 from tests.faults.load import Load
@@ -130,35 +131,29 @@ class _Hand:
         yield Injection("tasks twice and out of order", "worker", self._shuffle)
 
     async def _redeliver(self, _: float) -> None:
-        """What somebody works on comes in once more, as after a visibility timeout that is too short."""
-
-        def again() -> None:
-            with contextlib.suppress(RedisError, OSError), self._stage.redis as client:
-                for key in client.scan_iter("*unacked*"):
-                    if client.type(key) != b"hash":
-                        continue
-                    for raw in client.hvals(key):
-                        message, _, queue = json.loads(raw)
-                        client.lpush(queue, json.dumps(message))
-
-        await asyncio.to_thread(again)
+        """Jobs come to a node once more, while it works on them."""
+        node = self._dice.choice(self._stage.nodes[:-1])  # The last one has no queue.
+        await self._double(local_node.process_name(node), names.inference_queue(node))
 
     async def _shuffle(self, _: float) -> None:
         """The outcomes of a second lie there doubled and in any order before a worker may look."""
-        pid = self._stage.alive("worker")
+        await self._double("worker", names.TURNS)
+
+    async def _double(self, name: str, queue: str) -> None:
+        pid = self._stage.alive(name)
         if pid is None:
             return
 
-        def shuffle() -> None:
+        def double() -> None:
             with contextlib.suppress(RedisError, OSError), self._stage.redis as client:
-                lying = client.lrange("turns", 0, -1)
+                lying = client.lrange(queue, 0, -1)
                 self._dice.shuffle(lying)
                 for message in lying:
-                    client.lpush("turns", message)
+                    client.lpush(queue, message)
 
         with _halted(pid):
             await asyncio.sleep(BACKLOG_SECONDS)
-            await asyncio.to_thread(shuffle)
+            await asyncio.to_thread(double)
 
     # Clocks
 

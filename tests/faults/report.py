@@ -35,7 +35,7 @@ HOW: Final = """\
 | wire half-open, deaf | what is sent is swallowed and nobody is told, for the connections there are, or for new ones too |
 | emptied, restarted without its data | FLUSHALL, and the same with SIGKILL |
 | disk full | a limit on the size of files, which fails writes as a full disk does: PostgreSQL stops at its log, Valkey refuses to write |
-| tasks delivered twice (and out of order) | what nodes hold unacknowledged is put into the queue again; a second's outcomes are doubled and shuffled while the worker is stopped |
+| tasks delivered twice (and out of order) | a second's jobs are doubled while their node is stopped; a second's outcomes are doubled and shuffled while the worker is |
 | clock stepped | `time.time` of one process is ten minutes off, forwards or back; what asks the kernel in another way (`datetime.now`, PostgreSQL, Valkey) stays right |
 | discord | what the sandbox does when asked: the gateway drops, plays dead, forgets sessions, is away; posts fail or break off, done or not; events lost, late, twice, out of order; 429 for everybody; channels deleted by hand; somebody else says what a bot said |
 | engine ... | the stand-in of llama-server crashes, aborts for lack of memory, hangs, answers garbage, ends a stream early, answers 500, reads a prompt for long with and without progress, each after a random token |

@@ -120,6 +120,7 @@ def test_stop_frees_the_engine(setup: CeleryTestSetup, node_workers: Nodes, ada:
     session = ada.session()
     turn = ada.ask(session, "For ever.").turn
     until(lambda: written(turn, session) > 20)
+    assert not redis.client().keys("*unacked*inference*"), "what it has taken is noted nowhere: that would be a round trip"
     turns.stop(turn, ada.id)
     until(lambda: row(turn).state == TurnState.CANCELLED, said=node.logs)
     assert expected("For ever.").startswith(turns.reply(turn))

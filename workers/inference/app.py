@@ -1,5 +1,6 @@
 """The node's Celery application: it consumes its own queue, and its tasks run on the node's loop."""
 
+import logging
 import os
 from functools import cache
 from typing import Any, ClassVar
@@ -10,11 +11,11 @@ from celery.worker.components import Pool
 
 from app import logs
 from app.wire import names
-from app.wire.acl import unacked_keys
 from workers.inference import transport
 from workers.inference.node import Node
 from workers.inference.queue import QueueDoor
 from workers.inference.settings import NodeSettings, load
+from workers.inference.telling import Gathering
 
 
 @cache
@@ -36,7 +37,6 @@ app = Celery("node", broker=broker(), amqp="celeryconfig:Discreet")
 app.config_from_object("celeryconfig")
 # Celery's remote control is one channel for all workers: a node that may speak on it could shut the platform's down.
 app.conf.worker_enable_remote_control = False
-app.conf.broker_transport_options = app.conf.broker_transport_options | unacked_keys(settings().node)
 
 
 @cache
@@ -73,6 +73,7 @@ class NodeStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no 
 
 
 app.steps["worker"].add(NodeStep)
+app.steps["consumer"].add(Gathering)
 Pool.requires = (*Pool.requires, NodeStep)
 
 
@@ -84,6 +85,9 @@ def _drain(**_: object) -> None:
 @setup_logging.connect
 def _logs(**_: object) -> None:
     logs.configure(f"node {settings().node}", settings().log_level, settings().log_format)
+    # That a task has come in is said on the way to its first token; that it has ended, and what came of it, is said too.
+    if settings().log_level != "DEBUG":
+        logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
 
 
 @app.task(name=names.GENERATE)

@@ -104,23 +104,30 @@ class QueueDoor:
             log.warning("job.refused", turn=turn, attempt=number, error=str(error))
             return
         structlog.contextvars.bind_contextvars(turn=turn, attempt=number, session=job.session)
-        verdict = await self._begin(job)
-        if verdict not in (Verdict.GO, Verdict.STOP):
-            log.info("job.dropped", turn=turn, attempt=number, why=verdict)
-            return
         sealer = Sealer(Ring.parse(job.event_key), job.turn, job.attempt, self._name)
         reply = Reply(turn, number, sealer, self._node.prefix(job), self._clock.now)
         reply.hops[hops.ARRIVED] = arrived
-        reply.hear(verdict)
-        self._replies[turn] = reply
+        # The engine reads the prompt while Redis is asked whether it may: an answer from far away is not waited for. What
+        # it writes stays here until then, and a no ends it.
+        running = asyncio.create_task(self._node.run(job, reply))
         try:
-            if reply.text and not await self._appender.kept(turn):
+            verdict = await self._begin(job)
+            reply.hear(verdict)
+            if verdict not in (Verdict.GO, Verdict.STOP):
+                log.info("job.dropped", turn=turn, attempt=number, why=verdict)
+                await running
+                return
+            self._replies[turn] = reply
+            if reply.prefix and not await self._appender.kept(turn):
                 # Redis was emptied since this attempt was leased: what it continues has to lie there again.
                 reply.rewind()
             self._writer.open(reply)
-            outcome = await self._node.run(job, reply)
+            reply.wake(reply.begun)
+            outcome = await running
         except BaseException:
             self._writer.close(reply)  # Else its lease would be renewed for ever.
+            running.cancel()
+            await asyncio.wait((running,))
             raise
         finally:
             if self._replies.get(turn) is reply:

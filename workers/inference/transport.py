@@ -1,40 +1,35 @@
-"""Celery's Redis transport for a node: the platform's, without the scripts that its Redis user may not run."""
+"""Celery's Redis transport for a node: the platform's, without what costs a round trip or what its Redis user may not do."""
 
 from typing import Any
-
-from redis import Redis
-from redis.exceptions import LockNotOwnedError
-from redis.lock import Lock
 
 from app.stream import carrier
 
 
-class OwnLock(Lock):
-    """A lock on a key that only this node has: nobody can come between looking and removing, so no script is needed."""
+class QoS(carrier.QoS):
+    """What was taken and is not done: nothing, since what is taken is taken for good."""
 
-    def register_scripts(self) -> None:
-        """Register none."""
+    def ack(self, delivery_tag: str) -> None:
+        """Note nothing."""
 
-    def do_release(self, expected_token: Any) -> None:
-        """Give the lock back; raise LockNotOwnedError where it ran out meanwhile."""
-        if self.redis.get(self.name) != expected_token:
-            raise LockNotOwnedError("the lock ran out", lock_name=str(self.name))
-        self.redis.delete(self.name)
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        """Put nothing back: a turn that its node does not begin goes to another when its lease runs out."""
 
-
-class Client(Redis):
-    """A client whose locks are those."""
-
-    def lock(self, *words: Any, **more: Any) -> Any:
-        """Return a lock."""
-        return super().lock(*words, **more | {"lock_class": OwnLock})
+    def restore_visible(self, *words: Any, **more: Any) -> None:
+        """Look for nothing that others have held for too long."""
 
 
 class Channel(carrier.Channel):
-    """A channel that uses that client."""
+    """A channel that takes its messages for good.
 
-    def _get_client(self) -> type[Redis]:
-        return Client
+    To write down first what was taken would be a round trip before each first token, and of no use: a job is good for as
+    long as its lease, and what a dead node had taken would come back after many of those (docs/decisions/0038).
+    """
+
+    QoS = QoS
+
+    def basic_consume(self, queue: str, no_ack: bool, *words: Any, **more: Any) -> Any:
+        """Take what comes into a queue."""
+        return super().basic_consume(queue, True, *words, **more)  # type: ignore[no-untyped-call]  # kombu has no types.
 
     def maybe_refresh_binding_expiry(self) -> None:
         """Refresh nothing: a node's one queue does not run out."""
