@@ -39,7 +39,7 @@ line as (
   from turn join messages m on m.id = turn.prompt_id
   union all
   select line.turn, m.parent_id, m.role, m.body, line.depth + 1, line.size + octet_length(m.body)
-  from line join messages m on m.id = line.parent_id where line.size + octet_length(m.body) <= :largest
+  from line join messages m on m.id = line.parent_id where line.size + octet_length(m.body) <= cast(:largest as int)
 )
 select turn.id, turn.session_id, turn.sampling, turn.form, line.parent_id, line.role, line.body
 from turn join line on line.turn = turn.id order by turn.id, line.depth desc
