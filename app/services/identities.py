@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session as Transaction
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Identity, User
-from app.services import accounts, audit, invitations, links, logins
+from app.services import accounts, audit, invitations, links, logins, membership
 from app.services.person import Person
 from app.services.providers import DISCORD, Arrival
 from app.wire.errors import BadInput, NotAllowed, NotFound
@@ -99,15 +99,7 @@ def _discord(came: Arrival) -> UUID:
         links.attach(str(user.id), discord, came.name, Door.WEB)
         return user.id
     person = links.enter(discord, came.name, came.roles)
-    with transaction() as tx:
-        found = tx.get_one(User, UUID(person.id))
-        role = links.role_of(came.roles) or "member"
-        touched: list[bytes] = []
-        if links.own(discord) and found.role != role:
-            found.role = role
-            touched = logins.changed(tx, found.id)
-            audit.record(tx, found.name, Door.WEB, "user.role", found.name, role=role, how=DISCORD)
-    logins.tell(person.id, touched)
+    membership.rule(discord, links.role_of(came.roles))
     return UUID(person.id)
 
 

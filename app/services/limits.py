@@ -212,6 +212,19 @@ def recount(user: str) -> None:
         redis.client().delete(_day_key(user))
 
 
+def keep_used(user: str, whose: str) -> None:
+    """Keep what an account used today for the one that follows it, before anything else is known of that."""
+    with contextlib.suppress(*redis.ERRORS):
+        redis.client().set(_day_key(whose), _used(user), ex=DAYS_KEPT * 86_400)
+
+
+def follow_up(whose: str, user: str) -> None:
+    """Count for a new account what was kept for it."""
+    with contextlib.suppress(*redis.ERRORS):
+        if kept := redis.client().get(_day_key(whose)):
+            redis.client().set(_day_key(user), int(kept), nx=True, ex=DAYS_KEPT * 86_400)
+
+
 def _used(user: str) -> int:
     key = _day_key(user)
     known = redis.client().get(key)

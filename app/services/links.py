@@ -21,7 +21,7 @@ from app.core.broker import ask_relay
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import DiscordLink, Identity, LinkCode, Session, Turn, User, new_id, now
-from app.services import audit, limits, logins
+from app.services import audit, limits, logins, membership
 from app.services.accounts import Person
 from app.wire import names
 from app.wire.errors import BadInput, Busy, NotAllowed
@@ -184,12 +184,13 @@ def owner_shown(session: str) -> int | None:
         return tx.scalar(query.where(Session.id == UUID(session), DiscordLink.own.is_(False)))
 
 
-def enter(discord_id: int, name: str, roles: Iterable[int]) -> Person:
+def enter(discord_id: int, name: str, roles: Iterable[int] | None) -> Person:
     """Return who somebody in Discord is here, given an account if they have none; raise NotAllowed where they may not in.
 
-    Their role is their account's, or the one that a role of theirs in the guild stands for, whichever may do more.
+    Their role is their account's, or the one that a role of theirs in the guild stands for, whichever may do more; None
+    where it is not known which they hold.
     """
-    given = role_of(roles)
+    given = role_of(roles or ())
     with transaction() as tx:
         found = _found(tx, discord_id)
         if given is None and settings().discord_strangers == "refused" and (found is None or found[0].own):
@@ -202,8 +203,12 @@ def enter(discord_id: int, name: str, roles: Iterable[int]) -> Person:
         if user.disabled_at is not None:
             raise NotAllowed(SHUT)
         link.name = _shown(name) or link.name
+        touched = membership.follow(tx, link, user, given) if roles is not None else []
         role = max(user.role, given or "guest", key=RANKS.index)
-        return Person(str(user.id), user.name, role)
+        person = Person(str(user.id), user.name, role)
+    if touched:
+        logins.tell(person.id, touched)
+    return person
 
 
 def role_of(roles: Iterable[int]) -> str | None:
@@ -231,6 +236,8 @@ def unlink(discord_id: int, door: Door) -> str:
         tx.delete(link)
         audit.record(tx, user.name, door, "unlink", user.name, discord_id=discord_id)
         user_id, name = str(user.id), user.name
+    # Else an account after the other would bring a day's tokens after the other.
+    limits.keep_used(user_id, f"discord-{discord_id}")
     _show_channels(user_id, discord_id, sees=False)
     return name
 
@@ -264,6 +271,7 @@ def _make(tx: Transaction, discord_id: int, name: str) -> None:
     link = {"discord_id": discord_id, "user_id": user.id, "own": True, "name": _shown(name)}
     if tx.scalar(insert(DiscordLink).values(link).on_conflict_do_nothing().returning(DiscordLink.discord_id)):
         audit.record(tx, user.name, Door.DISCORD, "user.add", user.name, role="member", discord_id=discord_id)
+        limits.follow_up(f"discord-{discord_id}", str(user.id))
 
 
 def _shown(name: str) -> str:

@@ -24,6 +24,7 @@ from bots.server.commands.threads import Threads
 from bots.server.frames import Refused, Seen, read
 from bots.server.inbox import AWAY, Inbox, Missing
 from bots.server.layout import Layout
+from bots.server.members import Members
 from bots.server.outbox import Outbox, nonce
 from bots.server.replies import Replies
 
@@ -70,6 +71,7 @@ class ServerBot(discord.Client):
         self.inbox: Final = Inbox(self, self._handle)
         self.replies: Final = Replies(self._redis, self._answer)
         self.people: Final = People(self, self._redis)
+        self.members: Final = Members()
         self.threads: Final = Threads(self, self.people)
         self.tree: Final = offer(self, self.people)
 
@@ -256,6 +258,7 @@ class ServerBot(discord.Client):
             log.warning("round.failed", error=str(error) or type(error).__name__)
         try:
             await self.people.look_after()
+            await self.members.look(self.home)
         except (*AWAY, discord.DiscordException, MeatLizardError) as error:
             log.warning("people.later", error=str(error) or type(error).__name__)
 

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from app.core.db import transaction
 from app.core.models import Identity, LinkCode, User
-from app.services import accounts, asking, chats, limits, links, logins, overview, sessions
+from app.services import accounts, asking, chats, limits, links, logins, membership, overview, sessions
 from app.services.limits import Kind
 from app.wire.errors import BadInput, Busy, NotAllowed, NotSignedIn
 from app.wire.states import Door
@@ -79,6 +79,9 @@ def test_what_an_account_of_discords_own_had_goes_along(servers: Servers, ada: M
     finish(jobs()[0], prompt_tokens=100, completion_tokens=200)
     links.claim(links.code(ada.id), BOB, "bob")
     assert used() == 700, "what was used in Discord today counts"
+    links.unlink(BOB, Door.DISCORD)
+    after = {one.kind: one.left for one in limits.left(links.enter(BOB, "bob", []).id)}
+    assert after[Kind.TOKENS] == 700, "and in the account that follows, too"
     with pytest.raises(NotSignedIn):
         logins.person(login)
     with transaction() as tx:
@@ -246,6 +249,33 @@ def test_roles_of_the_guild_count_while_they_are_held(servers: Servers, monkeypa
     owner = accounts.add("olga", None, "owner", "test", Door.CLI)
     links.claim(links.code(owner), BOB, "bob")
     assert links.enter(BOB, "bob", []).role == "owner"
+
+
+async def test_whoever_is_shown_out_of_the_guild_is_out_on_the_page_too(empty: Hall, monkeypatch) -> None:
+    monkeypatch.setenv("MEATLIZARD_DISCORD_CLIENT_ID", "1")
+    monkeypatch.setenv("MEATLIZARD_DISCORD_ROLES", "1=admin")
+    caches.forget()
+    who, stays = empty.id("ada"), empty.id("bob")
+
+    def signed_in(discord_id: int) -> str:
+        person = links.enter(discord_id, "somebody", [])
+        membership.rule(discord_id, "admin")
+        with transaction() as tx:
+            return logins.begin(tx, UUID(person.id), "discord", "tests", "127.0.0.1")
+
+    gone, there = await asyncio.to_thread(signed_in, who), await asyncio.to_thread(signed_in, stays)
+    await empty.control("members/remove", member="ada")
+
+    async def shut() -> bool:
+        try:
+            await asyncio.to_thread(logins.person, gone)
+        except NotSignedIn:
+            return (await asyncio.to_thread(logins.person, there)).role == "member"
+        return False
+
+    async with empty.server_bot():
+        await until_async(shut)
+    assert membership.watched() == [stays]
 
 
 @pytest.mark.parametrize("value", ["1=owner", "x=admin", "1", "1=admin,=member"])

@@ -15,8 +15,8 @@ from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Identity, User
-from app.services import accounts, handshake, identities, invitations, links, logins, providers, trail
-from app.wire.errors import BadInput
+from app.services import accounts, handshake, identities, invitations, links, logins, membership, providers, tokens, trail
+from app.wire.errors import BadInput, NotSignedIn
 from app.wire.states import Door
 from bots.sandbox.clock import Clock
 from bots.sandbox.config import Config
@@ -110,6 +110,41 @@ async def test_a_role_of_the_guild_is_taken_and_lost(
             back = await consent(await there(browser, "discord"), member=member(discord, "ada"), answer="allow")
             await come_back(browser, back)
             assert (await browser.get("/api/me")).json()["role"] == expected
+
+
+async def test_a_role_of_the_guild_is_no_longer_had_than_held(
+    site: Site, discord: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = int(member(discord, "ada"))
+    role = discord.world.store.guild_roles(discord.guild)[-1].id
+    use(monkeypatch, discord_roles=f"{role}=admin")
+    discord.world.store.member(discord.guild, who).roles[:] = [role]
+
+    async def signed_in(browser: httpx.AsyncClient) -> None:
+        await come_back(browser, await consent(await there(browser, "discord"), member=str(who), answer="allow"))
+        assert (await browser.get("/api/me")).json()["role"] == "admin"
+        assert membership.watched() == [who]
+
+    async with site.browser() as browser:
+        await signed_in(browser)
+        assert links.enter(who, "ada", None).role == "admin", "what is not known takes nothing away"
+        assert links.enter(who, "ada", []).role == "member"
+        assert (await browser.get("/api/me")).json()["role"] == "member"
+    async with site.browser() as browser:
+        await signed_in(browser)
+        membership.looked(who, "admin")
+        assert (await browser.get("/api/me")).json()["role"] == "admin"
+        membership.looked(who, None)
+        assert (await browser.get("/api/me")).json()["role"] == "member"
+        name = (await browser.get("/api/me")).json()["name"]
+        token = tokens.new(name, "", tokens.DEFAULT, None, "test", Door.CLI)
+        membership.left(who)
+        assert (await browser.get("/api/me")).status_code == 401
+        with pytest.raises(NotSignedIn):
+            tokens.holder(token)
+        assert membership.watched() == []
+        accounts.set_role(name, "admin", "test", Door.CLI)
+        assert links.enter(who, "ada", []).role == "admin", "what was given here is not the guild's to take"
 
 
 @pytest.mark.parametrize("way", ["stranger", "denied", "another browser", "no state", "shut"])

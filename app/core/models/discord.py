@@ -22,6 +22,8 @@ class DiscordLink(Base):
     name: Mapped[str] = mapped_column(String(64), default="")
     """What they are called in Discord, for people to read."""
     created_at: Mapped[datetime] = mapped_column(default=now)
+    given: Mapped[str | None] = mapped_column(String(16))
+    """The role above a member's that the account has only because the guild gave it, as long as it does."""
 
 
 class LinkCode(Base):
