@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from app.services import session_list
+from app.services import answers, limits, session_list
+from app.services.limits import Kind
+from app.wire.states import Door
 from tests.discord_people.hall import Hall
 from tests.sandbox.people import Refused
 from tests.support import caches
@@ -60,6 +62,14 @@ async def test_what_was_said_in_it_is_not_asked_again_elsewhere(hall: Hall, node
     await hall.reads("> Between us", "Kept still.", channel=thread)
 
 
+async def test_what_is_refused_in_it_is_not_said_to_be_lost_later(hall: Hall) -> None:
+    thread = await opened(hall)
+    await asyncio.to_thread(limits.set_limit, "member", Kind.TURNS, 0, "test", Door.CLI)
+    await hall.control.say("ada", thread, f"{hall.bot.user.mention} Why?")
+    await hall.reads("0 turns at once are the limit", channel=thread)
+    assert await asyncio.to_thread(answers.unfinished) == []
+
+
 async def test_what_may_not_be_seen_is_said_to_be_unseen(hall: Hall) -> None:
     thread = await opened(hall)
     await hall.control.say("ada", thread, "Hello?")
@@ -92,12 +102,18 @@ async def test_ask_goes_on_in_the_thread(hall: Hall, node: PlayedNode) -> None:
     assert [one["content"] for one in writing.job.messages[1:]] == ["One", "Two.", "Three"]
 
 
-async def test_what_was_said_while_the_bot_was_away_is_answered(empty: Hall, node: PlayedNode) -> None:
+async def test_what_was_said_while_the_bot_was_away_is_answered(empty: Hall, node: PlayedNode, monkeypatch) -> None:
     async with empty.server_bot() as bot:
         assert bot.user is not None
         me = bot.user.mention
         thread = await opened(empty)
     await empty.control.say("ada", thread, f"{me} Where are you?")
+    # Whom a role lets in is let in by the history, too, which does not say who holds it.
+    role = await empty.control("roles", name="people", permissions="0")
+    await empty.control("members/role", member="ada", role=role["id"])
+    monkeypatch.setenv("MEATLIZARD_DISCORD_STRANGERS", "refused")
+    monkeypatch.setenv("MEATLIZARD_DISCORD_ROLES", f"{role['id']}=member")
+    caches.forget()
     async with empty.server_bot():
         await node.answer("Here again.")
         await empty.reads("Here again.", "stand-in", channel=thread)

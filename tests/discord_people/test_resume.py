@@ -2,7 +2,10 @@
 
 import asyncio
 from collections import Counter
+from types import SimpleNamespace
+from typing import Any
 
+import discord
 import pytest
 
 from app.core.db import transaction
@@ -62,6 +65,25 @@ async def test_a_prompt_that_was_lost_is_said_to_be(hall: Hall, monkeypatch) -> 
     channel = hall.bot.get_channel(next(one.id for one in hall.sandbox.world.store.channels.values() if one.name == "general"))
     shown = await channel.send("-# Asking…")
     await asyncio.to_thread(answers.begin, "01234567-89ab-cdef-0123-456789abcdef", channel.id, shown.id)
+    await hall.reads("Ask again.")
+    await forgotten()
+
+
+async def test_one_that_cannot_be_said_to_be_lost_keeps_none_from_it(hall: Hall, monkeypatch) -> None:
+    channel = hall.bot.get_channel(next(one.id for one in hall.sandbox.world.store.channels.values() if one.name == "general"))
+    first, second = await channel.send("-# Asking…"), await channel.send("-# Asking…")
+    edit = discord.PartialMessage.edit
+
+    async def refused(message: discord.PartialMessage, **more: Any) -> Any:
+        if message.id == first.id:
+            # Discord changes nothing in a thread that was put away.
+            raise discord.HTTPException(SimpleNamespace(status=400, reason="Bad Request"), {"code": 50083})
+        return await edit(message, **more)
+
+    monkeypatch.setattr(discord.PartialMessage, "edit", refused)
+    monkeypatch.setattr(answers, "LOST_AFTER", answers.LOST_AFTER * 0)
+    for number, shown in enumerate((first, second)):
+        await asyncio.to_thread(answers.begin, f"01234567-89ab-cdef-0123-45678{number}abcdef", shown.channel.id, shown.id)
     await hall.reads("Ask again.")
     await forgotten()
 

@@ -19,7 +19,7 @@ from app.services.rights import Right, may
 from app.services.turns import Accepted
 from app.stream.hub import Hub
 from app.wire import names
-from app.wire.errors import BadInput, Busy, MeatLizardError, NotAllowed, NotFound
+from app.wire.errors import BadInput, Busy, MeatLizardError, NotAllowed, NotFound, Unavailable
 from app.wire.states import Door
 from bots.server.commands.errors import explained, refuse
 from bots.server.commands.face import ASKING, clip, heading
@@ -35,6 +35,7 @@ MAY_NOT: Final = (
     "Your role here, {role}, may not do this. Where your account on the page may, join the two with /link; else ask an administrator."
 )
 ELSEWHERE: Final = "That prompt was written on the page, and is not for Discord to carry. Have it answered again there."
+LEFT: Final = "Whoever said this is in this server no more."
 LOST: Final = "The Server-Bot was restarted before this prompt was kept. Ask again."
 
 
@@ -68,7 +69,8 @@ class People:
 
     async def known(self, user: discord.abc.User, right: Right = Right.CHAT) -> Person:
         """Return who somebody in Discord is here; raise NotAllowed where they may not do that."""
-        roles = [role.id for role in getattr(user, "roles", ())]
+        # Of one who is known by a message of the history alone, Discord does not say which roles they hold.
+        roles = [role.id for role in user.roles] if isinstance(user, discord.Member) else None
         person = await asyncio.to_thread(links.enter, user.id, user.name, roles)
         if not may(person.role, right):
             raise NotAllowed(MAY_NOT.format(role=person.role))
@@ -126,9 +128,14 @@ class People:
     async def say(self, message: discord.Message, shown: int, words: str) -> asyncio.Task[None] | None:
         """Answer what somebody said in their thread, in the message `shown`; the task ends when the reply is whole."""
         identity, channel = str(uuid5(ACT, str(message.id))), message.channel.id
-        person = await self.known(message.author)
+        person = await self.known(await _member(message))
         session = await asyncio.to_thread(chats.renew, channel, message.author.id, person.id)
-        accepted, answer = await self._submit(identity, channel, shown, person, session, words, quoted=False)
+        try:
+            accepted, answer = await self._submit(identity, channel, shown, person, session, words, quoted=False)
+        except MeatLizardError as error:
+            if not isinstance(error, Unavailable):  # Else it may have been kept all the same.
+                await asyncio.to_thread(answers.over, identity)
+            raise
         await self._begun(accepted, answer, None)
         return self._showing.get(accepted.turn)
 
@@ -227,9 +234,24 @@ class People:
 
     async def _lost(self, answer: Answer) -> None:
         channel = self._client.get_partial_messageable(answer.channel)
-        with contextlib.suppress(discord.NotFound, discord.Forbidden):
+        try:
             await channel.get_partial_message(answer.messages[0]).edit(content=LOST)
+        except discord.DiscordServerError:
+            return  # The next round tries it again.
+        except discord.HTTPException as error:
+            # It is gone, or cannot be changed any more; and must not stand in the way of all that come after it.
+            log.info("answer.unsaid", channel=answer.channel, error=str(error))
         await asyncio.to_thread(answers.over, answer.id)
+
+
+async def _member(message: discord.Message) -> discord.abc.User:
+    """Return who said something, with their roles: a message of the history comes without."""
+    if isinstance(message.author, discord.Member) or message.guild is None:
+        return message.author
+    try:
+        return await message.guild.fetch_member(message.author.id)
+    except discord.NotFound as error:
+        raise NotAllowed(LEFT) from error
 
 
 def _last(channel: int, discord_id: int, user: str) -> str:
