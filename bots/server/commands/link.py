@@ -13,7 +13,7 @@ def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
     """Return the commands."""
 
     @app_commands.command(name="link", description="Link your account: history, limits and rights are then one, here and on the page")
-    @app_commands.describe(code="The code that the page shows under Discord; it is good once, for ten minutes")
+    @app_commands.describe(code="The code that your own page shows. Never another's: they would have all you asked here")
     async def link(interaction: Interaction, code: app_commands.Range[str, 8, 32]) -> None:
         user = interaction.user
 
