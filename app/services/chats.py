@@ -4,9 +4,11 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import aliased
 
+from app.core import keys
 from app.core.db import transaction
-from app.core.models import DiscordChat, Session, Turn
+from app.core.models import DiscordChat, Message, Session, Turn
 from app.services import session_list, sessions
 from app.wire.errors import NotFound
 from app.wire.states import Door
@@ -79,12 +81,27 @@ def titled(user: str, words: str, most: int) -> list[tuple[str, str]]:
     return [(one.id, one.title) for one in session_list.page(user, words=words).sessions[:most]]
 
 
-def begun_in_discord(ids: list[str]) -> set[str]:
-    """Return which of the sessions were begun in Discord: the words of the others are not Discord's to see."""
-    door = select(Turn.door).where(Turn.session_id == Session.id).order_by(Turn.id).limit(1).scalar_subquery()
+def titled_in_discord(ids: list[str]) -> set[str]:
+    """Return which sessions bear words that were typed in Discord: those of all others are not Discord's to see.
+
+    That is a title given there, or the first words of a prompt from there; not what somebody wrote over it on the page.
+    """
+    other = aliased(Turn)
+    first = select(other.id).where(other.session_id == Session.id).order_by(other.id).limit(1).correlate(Session).scalar_subquery()
+    query = select(Session, Turn.door, Message.body).select_from(Session).outerjoin(Turn, Turn.id == first)
+    query = query.outerjoin(Message, Message.id == Turn.prompt_id).where(Session.id.in_([UUID(one) for one in ids]))
     with transaction() as tx:
-        query = select(Session.id).where(Session.id.in_([UUID(one) for one in ids]), door == Door.DISCORD.value)
-        return {str(one) for one in tx.scalars(query)}
+        rows = [(session, door, body) for session, door, body in tx.execute(query)]
+    return {str(session.id) for session, door, body in rows if _typed_here(session, door, body)}
+
+
+def _typed_here(session: Session, door: str | None, body: bytes | None) -> bool:
+    if session.door == Door.DISCORD.value:
+        return True
+    if door != Door.DISCORD.value or body is None:
+        return False
+    words = keys.rest(str(session.id)).open(body).decode()
+    return sessions.title(session) in ("", sessions.shortened(words))
 
 
 def begun(session: str) -> str:

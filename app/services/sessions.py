@@ -19,7 +19,7 @@ from app.core.prepared import Statement
 from app.services import underway
 from app.wire import names
 from app.wire.errors import BadInput, NotFound
-from app.wire.states import TurnState
+from app.wire.states import Door, TurnState
 
 TITLE_LENGTH: Final = 80
 """Characters of a title; the first words of the first prompt stand there until someone writes another."""
@@ -111,13 +111,15 @@ def set_title(session: Session, words: str) -> str:
     return line
 
 
-def rename(session: str, user: str, words: str) -> Summary:
-    """Give a person's session the title they wrote."""
+def rename(session: str, user: str, words: str, door: Door = Door.WEB) -> Summary:
+    """Give a person's session the title they wrote at a door: it tells later where the words may be shown."""
     if not words.strip():
         raise BadInput("A title needs at least one character.")
     with transaction() as tx:
         found = owned(tx, session, user)
         line = set_title(found, words)
+        if found.door != Door.API.value:
+            found.door = door.value
         return Summary(str(found.id), line, found.updated_at)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from app.core.db import transaction
 from app.core.models import Identity, LinkCode, User
-from app.services import accounts, asking, chats, limits, links, logins, membership, overview, sessions
+from app.services import accounts, asking, chats, limits, links, logins, membership, overview, sessions, turns
 from app.services.limits import Kind
 from app.wire.errors import BadInput, Busy, NotAllowed, NotSignedIn
 from app.wire.states import Door
@@ -196,6 +196,18 @@ async def test_a_prompt_of_the_page_is_not_asked_again_in_discord(hall: Hall, si
     await hall.run("retry")
     await hall.until(lambda: len([one for one in hall.whispers() if "no prompt of yours" in one]) == 2)
     assert not (await hall.control.get("search", q="secret word"))["hits"]
+
+
+def test_a_title_of_the_page_is_not_shown_in_discord(ada: Member) -> None:
+    titles = [("Asked there", Door.DISCORD, None), ("Asked here", Door.WEB, None)]
+    titles += [("Renamed here", Door.DISCORD, Door.WEB), ("Named there", Door.WEB, Door.DISCORD)]
+    made = {}
+    for title, asked, renamed in titles:
+        made[title] = session = ada.session()
+        turns.submit(ada.id, session, str(uuid4()), title if renamed is None else "Why?", None, asked)
+        if renamed is not None:
+            sessions.rename(session, ada.id, title, renamed)
+    assert chats.titled_in_discord(list(made.values())) == {made["Asked there"], made["Named there"]}
 
 
 def test_a_code_is_good_once_and_for_ten_minutes(servers: Servers, ada: Member, bob: Member) -> None:

@@ -21,7 +21,7 @@ class Session(Base):
     title: Mapped[bytes | None]
     """Sealed."""
     door: Mapped[str] = mapped_column(String(16), default=Door.WEB.value, server_default=Door.WEB.value)
-    """Where it came in. One of the API stands in no list of conversations: its client keeps its own."""
+    """Where it came in, or got its title. One of the API stands in no list of conversations: its client keeps its own."""
     node: Mapped[str | None] = mapped_column(String(64))
     """The node that answered last and may still have the conversation in its prompt cache."""
     created_at: Mapped[datetime] = mapped_column(default=now)

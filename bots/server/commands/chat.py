@@ -10,6 +10,7 @@ from app.core.config import settings
 from app.services import chats, limits, sessions
 from app.services.accounts import Person
 from app.wire.errors import BadInput
+from app.wire.states import Door
 from bots.server.commands.people import Interaction, People
 
 WELCOME: Final = (
@@ -54,5 +55,5 @@ def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
 def _begin(person: Person, thread: int, discord_id: int, title: str | None) -> None:
     session = sessions.create(person.id).id
     if title:
-        sessions.rename(session, person.id, title)
+        sessions.rename(session, person.id, title, Door.DISCORD)
     chats.choose(thread, discord_id, session, person.id, thread=True)

@@ -38,7 +38,7 @@ async def suggested(
 
 def label(sessions: list[str]) -> Callable[[str, str], str]:
     """Return what shows a session by its id and title; the words of those from the browser are not for Discord to carry."""
-    ours: Any = chats.begun_in_discord(sessions)
+    ours: Any = chats.titled_in_discord(sessions)
 
     def shown(session: str, title: str) -> str:
         return (title or "New conversation")[:LENGTH] if session in ours else f"From the browser, {chats.begun(session)}"
