@@ -15,7 +15,18 @@ from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Identity, User
-from app.services import accounts, handshake, identities, invitations, links, logins, membership, providers, tokens, trail
+from app.services import (
+    accounts,
+    handshake,
+    identities,
+    invitations,
+    links,
+    logins,
+    membership,
+    providers,
+    tokens,
+    trail,
+)
 from app.wire.errors import BadInput, NotSignedIn
 from app.wire.states import Door
 from bots.sandbox.clock import Clock
