@@ -6,6 +6,8 @@ from typing import Final
 import click
 from celery.bin.base import CLIContext
 from flower import command
+from flower.views import monitor
+from tornado.web import authenticated
 
 from app.core.config import home, settings
 from workers.app import app
@@ -23,6 +25,8 @@ def run() -> None:
     # By the environment: an argument would stand in the process list for everyone to read. The page at /flower adds it to
     # what it passes on; nobody has to type it.
     os.environ["FLOWER_BASIC_AUTH"] = f"{settings().flower_user}:{settings().flower_password.get_secret_value()}"
+    # Open to everybody by its maker's choice; it names the nodes, and tells what they do.
+    monitor.Metrics.get = authenticated(monitor.Metrics.get)
     history = home() / "data" / "flower"
     history.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Its own command, below an empty one in the place of Celery's, which would load every other command as well.

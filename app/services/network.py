@@ -18,6 +18,12 @@ def network(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else str(parsed)
 
 
+def site(address: str) -> str:
+    """Return the most that one customer of a provider has, which others may be in as well: a /48 of IPv6; empty for IPv4."""
+    whole = network(address)
+    return str(ipaddress.ip_network(whole).supernet(new_prefix=48)) if whole.endswith("/64") else ""
+
+
 def place(address: str) -> str:
     """Return whose an address is; empty for the machine itself, where every page comes from one address."""
     found = network(address)

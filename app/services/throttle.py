@@ -13,12 +13,14 @@ from app.core import redis
 from app.core.config import settings
 from app.services import limits
 from app.services.limits import Kind
-from app.services.network import network
+from app.services.network import network, site
 from app.wire import names
 from app.wire.errors import TooOften
 
 MINUTES: Final = 5
 """In which tries are counted; how many there may be is a limit like others, `tries` of `name` and of `address`."""
+SITES: Final = 8
+"""How many times as many there may be from all of a /48 of IPv6: it holds 65,536 of what counts as one address."""
 
 
 @cache
@@ -51,6 +53,8 @@ def _items(name: str, address: str) -> list[tuple[RateLimitItem, str]]:
     by_address, by_name = limits.of(Kind.TRIES, limits.ADDRESS), limits.of(Kind.TRIES, limits.NAME)
     if address and by_address is not None:
         items.append((RateLimitItemPerMinute(by_address, MINUTES), f"address:{network(address)}"))
+        if wide := site(address):
+            items.append((RateLimitItemPerMinute(by_address * SITES, MINUTES), f"address:{wide}"))
     if name and by_name is not None:
         # Counted apart where somebody has signed in before: else a stranger who guesses keeps them out, for as long as they like.
         here = _hash(name, network(address))

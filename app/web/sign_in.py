@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from app.core.config import settings
-from app.services import identities, logins, providers
+from app.services import identities, logins, providers, throttle
 from app.services.person import Person
 from app.services.rights import Right
 from app.web import deps
@@ -53,6 +53,8 @@ def _come(*what: str) -> providers.Arrival:
 
 
 async def _leave(request: Request, response: Response, provider: str, wish: Wish, link: Person | None) -> dict[str, Any]:
+    # A try like others: each is kept for a while, and asks the other place.
+    await asyncio.to_thread(throttle.count, "", address(request))
     back = _back(request, provider)
     url, browser = await ELSEWHERE.run(_go, provider, back, wish.next, wish.invitation, link)
     # Lax, unlike the login's own cookie: it has to come along when the other place sends the browser back.

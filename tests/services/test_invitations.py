@@ -181,6 +181,15 @@ def test_who_guesses_keeps_nobody_out_of_where_they_signed_in_before(servers: Se
         throttle.count("grace", "2001:db8::4")
 
 
+def test_who_has_a_whole_site_of_ipv6_does_not_guess_without_end(servers: Servers) -> None:
+    most = BY_ADDRESS * throttle.SITES
+    for number in range(most):
+        throttle.count("", f"2001:db8:1:{number:x}::1")
+    with pytest.raises(TooOften):
+        throttle.count("", f"2001:db8:1:{most:x}::1")
+    throttle.count("", "2001:db8:2::1")
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

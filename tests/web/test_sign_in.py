@@ -20,6 +20,7 @@ from app.services import (
     handshake,
     identities,
     invitations,
+    limits,
     links,
     logins,
     membership,
@@ -27,6 +28,7 @@ from app.services import (
     tokens,
     trail,
 )
+from app.wire import names
 from app.wire.errors import BadInput, NotSignedIn
 from app.wire.states import Door
 from bots.sandbox.clock import Clock
@@ -246,6 +248,14 @@ async def test_who_is_called_so_elsewhere_as_nobody_may_be_here_gets_in_by_anoth
     purpose = providers.Purpose("oidc", "", "", "", "/", None, None)
     identities.sign_in(providers.Arrival("oidc", "4711", theirs, (), purpose), "", "")
     assert [one.name for one in accounts.users()] == ["someone"]
+
+
+async def test_who_only_begins_is_told_when_to_come_back(site: Site, oidc: str) -> None:
+    limits.set_limit("address", "tries", 2, "test", Door.CLI)
+    async with site.browser() as browser:
+        for status in (200, 200, 429):
+            assert (await browser.post("/api/sign-in/oidc", json={})).status_code == status
+    assert len(redis.client().keys(names.sign_in("*"))) == 2
 
 
 async def test_strangers_need_an_invitation_where_so_set(site: Site, oidc: str, monkeypatch: pytest.MonkeyPatch) -> None:

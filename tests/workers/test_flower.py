@@ -94,8 +94,10 @@ async def test_is_for_administrators_and_remembers(site: Site, servers: Servers,
             await until_async(answers, 60)
             assert await knows()
         async with httpx.AsyncClient() as stranger:
-            assert (await stranger.get(f"http://127.0.0.1:{port}/flower/tasks")).status_code == 401
-            assert (await stranger.get(f"http://127.0.0.1:{port}/flower/api/tasks")).status_code == 401
+            for path in ("tasks", "api/tasks", "metrics"):
+                assert (await stranger.get(f"http://127.0.0.1:{port}/flower/{path}")).status_code == 401, path
+            # Of all that it answers, this alone needs no password: that it is there.
+            assert (await stranger.get(f"http://127.0.0.1:{port}/flower/healthcheck")).text == "OK"
         async with site.browser(follow_redirects=False) as nobody:
             assert (await nobody.get("/flower/tasks")).status_code == 401
     finally:
