@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
 from app.core.config import settings
-from app.services import providers
+from app.services import providers, sessions
 from app.services.person import VISITOR
 from app.web.deps import clear_cookie, may_be_guest, person
 from app.wire.errors import NotSignedIn
@@ -59,7 +59,8 @@ async def home(request: Request) -> Response:
 @router.get("/s/{session}", response_class=HTMLResponse)
 async def session_page(request: Request, session: str) -> Response:
     """Show the chat with one session opened; whether it is theirs the page finds out when it asks for it."""
-    return await _chat(request, session)
+    # Nothing but an id: the page's script asks for addresses that are made with it.
+    return await _chat(request, str(sessions.parse_id(session)))
 
 
 @router.get("/login", response_class=HTMLResponse)

@@ -253,6 +253,14 @@ async def test_no_answer_leads_from_tls_to_none(site: Site, ada: Member) -> None
             assert (await browser.get(path)).status_code == 404, path
 
 
+@pytest.mark.parametrize("what", ["..%5C..%5Cmetrics", "x", "%3Ffind=a", "%22%3E%3Cb%3E"])
+async def test_a_page_of_no_session_asks_for_nothing(site: Site, ada: Member, what: str) -> None:
+    async with site.browser(ada) as browser:
+        answer = await browser.get(f"/s/{what}", headers={"accept": "text/html"})
+    assert answer.status_code == 404
+    assert "data-session" not in answer.text
+
+
 async def test_signing_in_and_out(site: Site, ada: Member) -> None:
     accounts.add("grace", "correct horse battery", "member", "test", Door.CLI)
     async with site.browser() as browser:
