@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session as Transaction
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import ApiToken, Turn, User, new_id, now
-from app.services import audit, logins, passwords, throttle, turns
+from app.services import audit, limits, logins, passwords, throttle, turns
 from app.services.called import check_name as check_name
 from app.services.called import spelt as spelt
 from app.services.person import Person as Person  # Known by this name to all who ask who somebody is.
@@ -236,7 +236,8 @@ def change_password(who: Person, old: str, new: str, user_agent: str, address: s
 
 
 def enter_as_guest(user_agent: str, address: str) -> str:
-    """Return the token of a login for a new guest."""
+    """Return the token of a login for a new guest; raise TooOften where too many come."""
+    limits.begin_guest()
     with transaction() as tx:
         user = User(id=new_id(), name=f"guest-{secrets.token_hex(6)}", role="guest", password_hash=None)
         tx.add(user)

@@ -68,6 +68,8 @@ FRESH_SECONDS: Final = 2.0
 """How long a process may go on with a limit that was changed meanwhile."""
 SESSIONS: Final = RateLimitItemPerMinute(120, 10)
 """New sessions of one person in ten minutes."""
+GUESTS: Final = RateLimitItemPerMinute(300, 10)
+"""New guests in ten minutes: a browser is one for as long as its login lasts."""
 SOCKET_SECONDS: Final = 30
 """A page that was not heard of for so long is not counted any more: its process was killed."""
 DAYS_KEPT: Final = 2
@@ -174,12 +176,20 @@ def _prompt_items(who: Person, address: str) -> list[tuple[RateLimitItem, str, s
 
 def begin_session(who: Person) -> None:
     """Count a new session; raise TooOften where somebody begins more than anybody can use: each has a channel in Discord."""
-    if who.unlimited:
-        return
+    if not who.unlimited:
+        _begin(SESSIONS, f"sessions:{who.id}", "Too many new sessions")
+
+
+def begin_guest() -> None:
+    """Count a new guest; raise TooOften where a program at the machine is a new one each time, past all that is theirs."""
+    _begin(GUESTS, "guests", "Too many new guests")
+
+
+def _begin(item: RateLimitItem, whose: str, words: str) -> None:
     try:
-        if not _limiter().hit(SESSIONS, f"sessions:{who.id}"):
-            reset = _limiter().get_window_stats(SESSIONS, f"sessions:{who.id}").reset_time
-            raise TooOften("Too many new sessions", max(1, round(reset - time.time())))
+        if not _limiter().hit(item, whose):
+            reset = _limiter().get_window_stats(item, whose).reset_time
+            raise TooOften(words, max(1, round(reset - time.time())))
     except redis.ERRORS as error:
         log.warning("limits.off", error=str(error))
 

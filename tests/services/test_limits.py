@@ -6,9 +6,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from limits import RateLimitItemPerMinute
 
 from app.core import redis
-from app.services import asking, dispatch, events, limits, logins, sessions, throttle, tokens, turns
+from app.services import accounts, asking, dispatch, events, limits, logins, sessions, throttle, tokens, turns
 from app.services.asking import Asking
 from app.services.limits import Kind
 from app.services.person import Person
@@ -329,3 +330,11 @@ def test_tries_to_sign_in(servers: Servers, scope: str, name: str, address: str)
         throttle.count(name, address)
     with pytest.raises(BadInput, match="has tries"):
         set_limit("name", Kind.PROMPTS, 2)
+
+
+def test_nobody_is_a_new_guest_each_time(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "GUESTS", RateLimitItemPerMinute(2, 10))
+    for _ in range(2):
+        accounts.enter_as_guest("", "127.0.0.1")
+    with pytest.raises(TooOften, match="new guests"):
+        accounts.enter_as_guest("", "127.0.0.1")
