@@ -108,7 +108,16 @@ def set_role(name: str, role: str, actor: str, door: Door, by: Person | None = N
 def disable(name: str, actor: str, door: Door, by: Person | None = None) -> None:
     """Shut an account: it cannot sign in, its logins and tokens end, and what it has running is stopped."""
     with transaction() as tx:
-        user = _known(tx, name)
+        identity = _known(tx, name).id
+    shut(identity, actor, door, by)
+
+
+def shut(identity: UUID, actor: str, door: Door, by: Person | None = None) -> str:
+    """Shut somebody out, a guest too, as `disable` does, and return their name; raise NotFound where nobody has that id."""
+    with transaction() as tx:
+        user = tx.get(User, identity)
+        if user is None:
+            raise NotFound("There is no such account any more.")
         above(by, user.role)
         # Whoever takes in a prompt or a login or makes a token holds the row of its user until that is committed, and a
         # prompt looks at it again where this was first: what is not seen below is not there, and will not be.
@@ -125,6 +134,7 @@ def disable(name: str, actor: str, door: Door, by: Person | None = None) -> None
     for turn in unfinished:
         with contextlib.suppress(MeatLizardError, *redis.ERRORS):  # Shut out they are; what still runs ends by itself.
             turns.stop(str(turn), str(user.id))
+    return user.name
 
 
 def enable(name: str, actor: str, door: Door, by: Person | None = None) -> None:

@@ -13,21 +13,16 @@ from app.core.db import transaction
 from app.core.models import Erasure, Metric, Session, Turn, UsageRollup, User
 from app.services import accounts, audit, transcripts, turns
 from app.wire import names
-from app.wire.errors import NotFound, Unavailable
+from app.wire.errors import Unavailable
 from app.wire.states import Door
 
 log = structlog.get_logger(__name__)
 
 
 def begin(user: str, actor: str, door: Door) -> None:
-    """Shut a person's account and have everything of theirs deleted; raise NotAllowed for the only owner."""
-    with transaction() as tx:
-        owner = tx.get(User, UUID(user))
-        if owner is None:
-            raise NotFound("There is no such account any more.")
-        name = owner.name
+    """Shut a person's account and have everything of theirs deleted; raise NotAllowed for the only owner, NotFound for nobody."""
     # Their logins and tokens end here, and the only owner is refused.
-    accounts.disable(name, actor, door)
+    name = accounts.shut(UUID(user), actor, door)
     with transaction() as tx:
         tx.execute(insert(Erasure).values(user_id=UUID(user)).on_conflict_do_nothing())
         audit.record(tx, actor, door, "user.delete", name)

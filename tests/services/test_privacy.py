@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import Erasure, Session, Turn, User
-from app.services import accounts, archive, audit, erasure, logins, takeout, tokens, transcripts, turns
+from app.services import accounts, archive, audit, erasure, logins, sessions, takeout, tokens, transcripts, turns
 from app.wire.errors import NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door, TurnState
 from tests.support import nodes
@@ -123,6 +123,16 @@ def test_a_deleted_person_is_gone_everywhere(servers: Servers, ada: Member, bob:
         assert tx.scalars(select(Turn.state)).one() == TurnState.DONE
         assert {user.name for user in tx.scalars(select(User))} == {"bob"}
     erasure.erase(ada.id)
+
+
+def test_a_guest_is_deleted_like_anybody(servers: Servers) -> None:
+    guest = logins.person(accounts.enter_as_guest("", "127.0.0.1"))
+    session = sessions.create(guest.id).id
+    erasure.begin(guest.id, guest.name, Door.WEB)
+    erasure.erase(guest.id)
+    with transaction() as tx:
+        assert tx.get(User, UUID(guest.id)) is None
+        assert tx.get(Session, UUID(session)) is None
 
 
 def test_a_deletion_that_was_cut_off_goes_on(servers: Servers, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,11 @@ async def sign_in(page: Page, name: str, password: str = PASSWORD) -> None:
     await page.get_by_role("button", name="Sign in", exact=True).click()
 
 
+async def test_an_invitation_that_was_broken_on_the_way_says_so(site: Site, servers: object, enter: Entered) -> None:
+    page: Page = await enter(None, "/join#%E0%A4%A")
+    await expect(page.get_by_text("This invitation cannot be used")).to_be_visible()
+
+
 async def test_from_an_invitation_to_the_account_and_in_again(site: Site, servers: object, enter: Entered) -> None:
     host: Page = await enter(await asyncio.to_thread(member, "olga", "owner"), "/people")
     await host.get_by_label("For whom").fill("Grace")

@@ -5,7 +5,7 @@ import { offer } from "./providers.js";
 import { Refused, request } from "./server.js";
 
 const form = $("join");
-const code = decodeURIComponent(location.hash.slice(1));
+const code = location.hash.slice(1); // As it was made: letters, digits, - and _ need no decoding, and junk must not end the page.
 const SHORTEST = 10; // Characters of a password, as app/services/passwords.py has it
 
 function say(words) {
