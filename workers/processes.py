@@ -6,6 +6,7 @@ from typing import Final
 from celery.utils.nodenames import default_nodename, host_format
 
 from app import parting
+from app.core import panel
 from app.core.config import settings
 from app.core.presence import Presence
 from app.wire import names
@@ -24,6 +25,7 @@ def worker() -> None:
     """Consume the platform's queues until SIGTERM."""
     app.conf.include = TASKS
     app.steps["worker"].add(InboxStep)
+    panel.narrow()
     consumer = app.Worker(
         hostname=host_format(default_nodename("worker@%h")),
         pool="threads",

@@ -6,6 +6,7 @@ from celery.utils.nodenames import default_nodename, host_format
 from celery.worker.components import Pool
 
 from app import parting
+from app.core import panel
 from app.core.config import settings
 from app.core.presence import Presence
 from app.wire import names
@@ -28,6 +29,7 @@ def run() -> None:
     # of a set, another one in each process.
     app.steps["worker"].add(DiscordStep)
     Pool.requires = (*Pool.requires, DiscordStep)
+    panel.narrow()
     worker = app.Worker(
         hostname=host_format(default_nodename("server-bot@%h")),
         pool="threads",

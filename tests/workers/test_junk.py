@@ -90,3 +90,28 @@ def test_a_worker_lives_on_and_has_all_its_hands(setup: CeleryTestSetup, ada: Me
 def _state(turn: str) -> str:
     with transaction() as tx:
         return tx.get_one(Turn, UUID(turn)).state
+
+
+TOLD: dict[str, dict[str, Any]] = {
+    "cancel_consumer": {"queue": names.TURNS},
+    "add_consumer": {"queue": names.inference_queue("home")},
+    "rate_limit": {"task_name": names.SWEEP, "rate_limit": "1/h"},
+    "time_limit": {"task_name": names.SWEEP, "hard": 0.001, "soft": 0.001},
+    "revoke": {"task_id": "1"},
+    "autoscale": {"max": 0, "min": 0},
+    "disable_events": {},
+    "pool_restart": {},
+    "shutdown": {},
+}
+
+
+def test_a_worker_is_asked_and_never_told(setup: CeleryTestSetup) -> None:
+    """One message on the channel of all workers would else hold: it would consume no turns until it is started anew."""
+    process, control = setup.worker.container.id, setup.app.control
+    for command, words in TOLD.items():
+        for answer in control.broadcast(command, arguments=words, reply=True, timeout=0.2):
+            assert all("error" in said for said in answer.values()), (command, answer)
+    until(lambda: control.inspect(timeout=1).ping(), said=setup.worker.logs)
+    [queues] = control.inspect(timeout=1).active_queues().values()
+    assert {queue["name"] for queue in queues} == set(names.PLATFORM_QUEUES)
+    assert (setup.worker.container.id, setup.worker.container.status) == (process, "running")
