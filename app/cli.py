@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from app import printed
 from app.commands import audit, backup, keys, lasting, limit, node, token, trace, transcript, user
 from app.commands.home import Home
 from app.local import commands
@@ -169,7 +170,7 @@ def _settings_line(error: ValueError) -> str:
 
 
 def _fail(line: str, status: int = 1) -> NoReturn:
-    sys.stderr.write(f"meatlizard: {line}\n")
+    sys.stderr.write(f"meatlizard: {printed.text(line)}\n")
     raise SystemExit(status)
 
 

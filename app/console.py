@@ -16,6 +16,7 @@ from tenacity import RetryError, Retrying, retry_if_exception, stop_after_delay,
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import connect
 
+from app import printed
 from app.core.config import home, settings
 from app.services import accounts, tokens
 from app.wire.errors import MeatLizardError, Unavailable
@@ -59,7 +60,7 @@ def chat(prompt: str, session: str | None, as_json: bool) -> None:
     else:
         print()
         if answer.reason:
-            print(f"meatlizard: {answer.reason}", file=sys.stderr)
+            print(f"meatlizard: {printed.text(answer.reason)}", file=sys.stderr)
     raise SystemExit(0 if answer.state == TurnState.DONE else 1)
 
 
@@ -197,5 +198,5 @@ class Asking:
             self._answer.first_token_ms = round((time.monotonic() - self._sent_at) * 1000, 2)
         self._shown += new
         if not self._quiet:
-            sys.stdout.write(new.decode(errors="replace"))
+            sys.stdout.write(printed.text(new.decode(errors="replace")))
             sys.stdout.flush()

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from app import printed
 from app.commands.home import Home
 
 app = typer.Typer(help="The trail of who did what.", no_args_is_help=True)
@@ -55,7 +56,7 @@ def audit_list(
     table = Table("number", "when", "who", "door", "what", "of whom", "details")
     for row in trail.listed(trail.Filter(actor=actor, action=action), most=most):
         details = " ".join(f"{key}={value}" for key, value in row.details.items())
-        table.add_row(str(row.id), f"{row.at:%Y-%m-%d %H:%M:%S}", row.actor, row.door, row.action, row.subject, details)
+        printed.row(table, str(row.id), f"{row.at:%Y-%m-%d %H:%M:%S}", row.actor, row.door, row.action, row.subject, details)
     Console().print(table)
 
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from app import printed
 from app.commands.home import Home
 
 app = typer.Typer(help="How much people may use.", no_args_is_help=True)
@@ -20,7 +21,7 @@ def limit_list(home: Home = None) -> None:
     shown = Table("whose", "prompts a minute", "tokens a day", "turns at once", "pages at once", "tries to sign in")
     for _, name, held, changed in limits.table():
         words = ["-" if kind not in held else "none" if held[kind] is None else f"{held[kind]:,}" for kind in limits.Kind]
-        shown.add_row(name, *(f"{word} (set)" if kind in changed else word for kind, word in zip(limits.Kind, words, strict=True)))
+        printed.row(shown, name, *(f"{word} (set)" if kind in changed else word for kind, word in zip(limits.Kind, words, strict=True)))
     Console().print(shown)
 
 

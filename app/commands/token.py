@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from app import printed
 from app.commands.home import Home
 
 app = typer.Typer(help="Tokens for programs.", no_args_is_help=True)
@@ -55,7 +56,7 @@ def token_list(
         ends = "revoked" if one.revoked_at else f"{one.expires_at:%Y-%m-%d}" if one.expires_at else ""
         used = f"{one.used_at:%Y-%m-%d %H:%M}" if one.used_at else "never"
         scopes = " ".join((*one.scopes, *(["unlimited"] if one.unlimited else [])))
-        table.add_row(one.id, one.user, one.name, scopes, f"{one.created_at:%Y-%m-%d}", used, ends)
+        printed.row(table, one.id, one.user, one.name, scopes, f"{one.created_at:%Y-%m-%d}", used, ends)
     Console().print(table)
 
 

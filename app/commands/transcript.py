@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from app import printed
 from app.commands.home import Home
 
 app = typer.Typer(help="Conversations as files.", no_args_is_help=True)
@@ -71,5 +72,5 @@ def transcript_list(
         return
     table = Table("session", "why", "tries", "last error")
     for one in found:
-        table.add_row(one.session, one.why, str(one.tries), one.error or "")
+        printed.row(table, one.session, one.why, str(one.tries), one.error or "")
     Console().print(table)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from app import printed
 from app.commands.home import Home
 
 app = typer.Typer(help="The people who have an account.", no_args_is_help=True)
@@ -38,7 +39,7 @@ def user_list(home: Home = None) -> None:
     table = Table("name", "role", "since", "state")
     for one in accounts.users():
         state = "disabled" if one.disabled_at else ""
-        table.add_row(one.name, one.role, f"{one.created_at:%Y-%m-%d}", state)
+        printed.row(table, one.name, one.role, f"{one.created_at:%Y-%m-%d}", state)
     Console().print(table)
 
 
@@ -127,7 +128,7 @@ def user_logins(
         return
     table = Table("browser", "address", "by", "since", "last seen")
     for one in accounts.logins_of(name):
-        table.add_row(one.device, one.address, one.how, f"{one.since:%Y-%m-%d %H:%M}", f"{one.seen:%Y-%m-%d %H:%M}")
+        printed.row(table, one.device, one.address, one.how, f"{one.since:%Y-%m-%d %H:%M}", f"{one.seen:%Y-%m-%d %H:%M}")
     Console().print(table)
 
 

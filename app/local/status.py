@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app import printed
 from app.local import discord, keeping, leftovers, node, settings, valkey
 from app.local.errors import ServerDown
 from app.local.home import Home
@@ -124,5 +125,5 @@ def nodes_table(listed: list[dict[str, Any]]) -> Any:
     table = Table("node", "lane", "busy", "state", "model", "machine", box=None, pad_edge=False)
     for one in listed:
         busy = f"{one['busy']} of {one['slots']}"
-        table.add_row(one["name"], one["lane"], busy, one["state"], one["model"] or "", condition.words(one))
+        printed.row(table, one["name"], one["lane"], busy, one["state"], one["model"] or "", condition.words(one))
     return table
