@@ -286,3 +286,19 @@ async def test_a_message_of_another_shape_ends_no_reader(stage: Stage, message: 
         await stage.redis.publish(turn_channel(TURN), message)
         await stage.say("b")
         await reading.shows("ab")
+
+
+FAR = b"18446744073709551615-18446744073709551615"
+
+
+@pytest.mark.parametrize("what", ["junk", "a copy"])
+async def test_a_message_from_far_ahead_hides_nothing(stage: Stage, what: str) -> None:
+    """Anybody may publish there under whatever id they like: the words that come after it have smaller ones."""
+    await stage.begin()
+    async with stage.reading() as reading:
+        await stage.say("a")
+        await reading.shows("a")
+        [*_, (_, fields)] = await stage.redis.xrange(turn_stream(TURN))
+        await stage.redis.publish(turn_channel(TURN), FAR + b" " + (b"junk" if what == "junk" else fields[b"e"]))
+        await stage.say("b")
+        await reading.shows("ab")
