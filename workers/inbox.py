@@ -13,7 +13,7 @@ from tenacity import Retrying, wait_random_exponential
 
 from app.core import redis
 from app.core.broker import enqueue
-from app.services import disbelief, dispatch, sweep, turns
+from app.services import disbelief, dispatch, room, sweep, turns
 from app.wire import names
 from app.wire.errors import EnvelopeError, MeatLizardError, Unavailable
 from app.wire.inbox import Asked, Handed
@@ -39,7 +39,7 @@ class Inbox:
         self._free: Final = threading.Semaphore(HANDS)
         self._threads: Final = [
             threading.Thread(target=self._forever, args=(work,), name=work.__name__, daemon=True)
-            for work in (self._take, self._tell)
+            for work in (self._take, self._tell, self._keep_room)
         ]
 
     def start(self) -> None:
@@ -97,6 +97,11 @@ class Inbox:
         except (MeatLizardError, *redis.ERRORS) as error:
             log.warning("places.later", error=str(error))
         self._over.wait(TELL_SECONDS)
+
+
+    def _keep_room(self, _: "Redis") -> None:
+        room.keep()
+        self._over.wait(room.EVERY_SECONDS)
 
 
 def _next(client: "Redis", key: str) -> bytes | None:

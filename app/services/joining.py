@@ -13,7 +13,7 @@ from app.core.db import transaction
 from app.core.models import Node, now
 from app.services import audit, nodes
 from app.wire import invitation, names
-from app.wire.acl import node_acl, node_user
+from app.wire.acl import node_acl, node_user, own_keys
 from app.wire.errors import BadInput, NotFound
 from app.wire.states import Door, Lane
 
@@ -86,8 +86,9 @@ def remove(name: str, actor: str, door: Door) -> None:
         audit.record(tx, actor, door, "node.remove", name)
     client = redis.client()
     client.srem(names.NODES, name)
-    client.delete(names.node_key(name), names.inference_queue(name))
     _shut_out(name)
+    # Behind its end there: whatever it still writes before that goes with the rest.
+    client.unlink(*own_keys(name))
 
 
 def _admit(digests: dict[str, str]) -> None:

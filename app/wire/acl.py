@@ -15,6 +15,12 @@ def unacked_keys(node: str) -> dict[str, str]:
     return {"unacked_key": prefix, "unacked_index_key": f"{prefix}.index", "unacked_mutex_key": f"{prefix}.mutex"}
 
 
+def own_keys(node: str) -> list[str]:
+    """Return the keys that nobody but a node writes into."""
+    queue = names.inference_queue(node)
+    return [queue, *unacked_keys(node).values(), *_bindings(queue), names.node_key(node), names.node_alive(node)]
+
+
 def node_acl(node: str, password_sha256: str) -> str:
     """Return the line of an ACL file for `node`, whose password is given as a hex SHA-256."""
     queue, unacked = names.inference_queue(node), unacked_keys(node)

@@ -4,14 +4,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from redis import Redis
 from sqlalchemy import select
 
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import Sample
-from app.services import dispatch, limits, samples
+from app.services import dispatch, joining, limits, room, samples
+from app.services.nodes import register
 from app.services.person import Person
 from app.wire import names
+from app.wire.acl import own_keys
 from app.wire.events import Event
 from app.wire.figures import LARGEST_FIGURE
 from app.wire.states import Door, EventKind
@@ -82,3 +85,28 @@ def test_what_it_says_of_itself_stops_nobodys_figures(servers: Servers, said: by
         kept = {(one.kind, one.subject): one.value for one in tx.scalars(select(Sample))}
     assert kept["node.speed", "home"] == 40
     assert all(0 <= value < LARGEST_FIGURE for value in kept.values())
+
+
+def test_what_it_heaps_up_is_thrown_away(servers: Servers, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis refuses everybody's writes when it is full, and a task that tidies up would not reach its worker either."""
+    nodes.ready()
+    url = servers.add_node("evil")
+    register("evil", 1)
+    kept = ada.ask(ada.session()).turn
+    dispatch.dispatch()
+    redis.client().xadd(names.turn_stream(kept), {"e": b"x"})
+    assert room.keep() == []
+    monkeypatch.setattr(room, "FULL", 0.0)
+    for bound in ("OF_A_NODE", "OF_THE_INBOX", "OF_A_STREAM"):
+        monkeypatch.setattr(room, bound, 1 << 20)
+    assert room.keep() == []
+    with Redis.from_url(url) as client:
+        client.hset(names.node_key("evil"), "error", b"*" * (2 << 20))
+        client.lpush(names.NODES_INBOX, *[b"*" * 100_000] * 30)
+        client.xadd(names.turn_stream("large"), {"e": b"*" * (2 << 20)})
+        client.xadd(names.turn_stream("\udcff".encode("utf-8", "surrogateescape").decode("latin-1")), {"e": b"x"})
+    assert len(room.keep()) == 4
+    assert room.keep() == []
+    assert redis.client().exists(names.turn_stream(kept))
+    joining.remove("evil", "test", Door.CLI)
+    assert not redis.client().exists(*own_keys("evil"))
