@@ -10,6 +10,7 @@ from flower.views import monitor
 from tornado.web import authenticated
 
 from app.core.config import home, settings
+from workers import hearing
 from workers.app import app
 
 FLOWER_PREFIX: Final = "flower"
@@ -27,6 +28,7 @@ def run() -> None:
     os.environ["FLOWER_BASIC_AUTH"] = f"{settings().flower_user}:{settings().flower_password.get_secret_value()}"
     # Open to everybody by its maker's choice; it names the nodes, and tells what they do.
     monitor.Metrics.get = authenticated(monitor.Metrics.get)
+    hearing.use()
     history = home() / "data" / "flower"
     history.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Its own command, below an empty one in the place of Celery's, which would load every other command as well.
