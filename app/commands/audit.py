@@ -21,12 +21,15 @@ def audit_verify(
     from app.services import backup_store, trail
     from app.wire.errors import MeatLizardError
 
+    unread: list[str] = []
     try:
         restored = [(row.subject, row.at) for row in trail.listed(trail.Filter(action="backup.restore"))]
-        heads = backup_store.audit_heads(restored) if objects.configured() else {}
+        heads, unread = backup_store.audit_heads(restored) if objects.configured() else ({}, [])
     except MeatLizardError as error:
         typer.echo(f"The backups' word of the trail could not be read: {error}", err=True)
         heads = {}
+    if unread:
+        typer.echo(f"These backups do not open, and say nothing of the trail: {', '.join(unread[:5])}.", err=True)
     found = trail.verified(heads)
     if as_json:
         typer.echo(json.dumps({"sound": found.sound, "records": found.records, "broken": found.broken, "head": found.head, "backups": len(heads)}))

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from app.wire.errors import BadInput, EnvelopeError, EnvelopeForged, NotFound
 
 PREFIX: Final = "backups/"
 VERSION: Final = 1
+NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-z]{1,16}", re.ASCII)
 RECENT: Final = timedelta(days=2)
 """So long every backup stays, however many were taken in a day."""
 
@@ -162,7 +164,16 @@ def there() -> dict[str, set[str]]:
 
 def whole() -> list[str]:
     """Return the backups that have a manifest, the newest first."""
-    return sorted((backup for backup, names in there().items() if "manifest.sealed" in names), reverse=True)
+    return sorted((backup for backup, names in there().items() if "manifest.sealed" in names and _dated(backup)), reverse=True)
+
+
+def _dated(backup: str) -> bool:
+    # Whoever has the store may put there what they like: it may not stop what reckons with the days of backups, nor
+    # write upon the terminal of whoever lists them.
+    try:
+        return bool(NAME.fullmatch(backup) and taken_at(backup))
+    except ValueError:
+        return False
 
 
 def chosen(wanted: str) -> str:
@@ -177,20 +188,26 @@ def chosen(wanted: str) -> str:
     raise NotFound(f"There is no backup {wanted!r} in the object store. There are: {named}.")
 
 
-def audit_heads(restores: Sequence[tuple[str, datetime]] = ()) -> dict[int, str]:
+def audit_heads(restores: Sequence[tuple[str, datetime]] = ()) -> tuple[dict[int, str], list[str]]:
     """Return the newest record's number and hash of each backup: they lie where who changes the trail does not reach.
 
+    Beside them, which backups could not be asked: one that does not open takes away no other's word.
     `restores` are the backups that were brought back, and when: what was backed up between such a backup and its coming
     back is of a trail that was left behind.
     """
-    heads = {}
+    heads: dict[int, str] = {}
+    unread = []
     for backup in whole():
         if any(taken_at(brought) < taken_at(backup) <= at for brought, at in restores):
             continue
-        number, noted = manifest(backup).audit
+        try:
+            number, noted = manifest(backup).audit
+        except (BadInput, NotFound):
+            unread.append(backup)
+            continue
         if number:
             heads[int(number)] = str(noted)
-    return heads
+    return heads, unread
 
 
 @contextmanager

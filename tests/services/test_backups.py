@@ -14,6 +14,7 @@ import psycopg2
 import pytest
 from sqlalchemy import func, select, text
 
+from app.commands.audit import audit_verify
 from app.core import keys, migrate, objects, pgtools, redis
 from app.core.config import settings
 from app.core.db import transaction
@@ -426,3 +427,25 @@ def test_old_ones_go_when_a_new_one_is_there(servers: Servers, ada: Member) -> N
     assert backup_store.whole() == [new, "20250101T120000Z-0002"]
     assert set(backup_store.there()) == {new, "20250101T120000Z-0002"}
     assert {one.id for one in backups.listed()} == {new, "20250101T120000Z-0002"}
+
+
+def test_junk_in_the_store_silences_no_backup(servers: Servers, ada: Member, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever has the store and the database, and no key, could else cut the trail and have it called sound."""
+    backup = take()
+    heads, unread = backup_store.audit_heads()
+    assert len(heads) == 1
+    assert unread == []
+    sealed = objects.get(f"backups/{backup}/manifest.sealed")
+    later = f"{datetime.now(UTC) + timedelta(days=1):%Y%m%dT%H%M%SZ}-abcd"
+    for name in (later, "junk", "99999999T999999Z-abcd", f"{later[:16]}\x1b[2J"):
+        objects.put(f"backups/{name}/manifest.sealed", sealed)
+    assert backup_store.audit_heads() == (heads, [later])
+    assert backup_store.whole() == [later, backup]
+    with transaction() as tx:
+        tx.execute(text("delete from audit_log where id >= :number"), {"number": max(heads)})
+    with pytest.raises(MeatLizardError, match="was changed, removed"):
+        audit_verify()
+    assert later in capsys.readouterr().err
+    backups.thin_out()
+    backups.adopt()
+    assert backup in backup_store.whole()
