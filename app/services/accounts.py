@@ -99,6 +99,7 @@ def set_role(name: str, role: str, actor: str, door: Door, by: Person | None = N
         above(by, user.role, role)
         if role != "owner":
             _keep_an_owner(tx, user)
+            above(by, user.role)  # Held now: somebody may have raised them meanwhile.
         user.role = role
         touched = logins.changed(tx, user.id)
         audit.record(tx, actor, door, "user.role", user.name, role=role)
@@ -122,6 +123,7 @@ def shut(identity: UUID, actor: str, door: Door, by: Person | None = None) -> st
         # Whoever takes in a prompt or a login or makes a token holds the row of its user until that is committed, and a
         # prompt looks at it again where this was first: what is not seen below is not there, and will not be.
         _keep_an_owner(tx, user)
+        above(by, user.role)  # Held now: somebody may have raised them meanwhile.
         user.disabled_at = user.disabled_at or now()
         ended = logins.end_all(tx, user.id)
         tx.execute(update(ApiToken).where(ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None)).values(revoked_at=now()))
@@ -205,7 +207,9 @@ def sign_in(name: str, password: str, user_agent: str, address: str) -> str:
         user = _named(tx, name)
     good = passwords.verify(user.password_hash if user else None, password) and user is not None and not user.disabled_at
     with transaction() as tx:
-        if not good or user is None:
+        # Held, and as it was looked at: a password that is changed in this moment lets nobody in after that.
+        held = tx.get(User, user.id, with_for_update={"key_share": True}) if good and user else None
+        if user is None or held is None or held.password_hash != user.password_hash:
             audit.record(tx, "anonymous", Door.WEB, "login.refused", address=address)
         else:
             if user.password_hash and passwords.outdated(user.password_hash):
@@ -236,7 +240,9 @@ def change_password(who: Person, old: str, new: str, user_agent: str, address: s
         raise NotAllowed("The old password is another one. Try again.")
     fresh = passwords.hashed(new)
     with transaction() as tx:
-        tx.execute(update(User).where(User.id == UUID(who.id)).values(password_hash=fresh))
+        as_it_was = User.id == UUID(who.id), User.password_hash.is_not_distinct_from(known)
+        if tx.scalar(update(User).where(*as_it_was).values(password_hash=fresh).returning(User.id)) is None:
+            raise NotAllowed("The password was changed a moment ago. Sign in with that one.")
         ended = logins.end_all(tx, UUID(who.id))
         token = logins.begin(tx, UUID(who.id), "password", user_agent, address)
         audit.record(tx, who.name, Door.WEB, "user.password", who.name)

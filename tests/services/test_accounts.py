@@ -10,7 +10,7 @@ from sqlalchemy import delete, select, update
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import ApiToken, AuditRecord, Login, now
-from app.services import accounts, audit, invitations, logins, tokens
+from app.services import accounts, audit, invitations, links, logins, passwords, tokens
 from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door
 from tests.support.people import Member
@@ -295,6 +295,70 @@ def test_a_new_password_ends_every_login(servers: Servers) -> None:
         with pytest.raises(NotSignedIn):
             refused()
     assert accounts.sign_in("olga", "quite another", "", "")
+
+
+def _meanwhile(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, act: Callable[[], None]) -> None:
+    """Let something happen right after a function was called, once."""
+    real, left = getattr(module, name), [act]
+
+    def with_it(*words: Any) -> Any:
+        answer = real(*words)
+        while left:
+            left.pop()()
+        return answer
+
+    monkeypatch.setattr(module, name, with_it)
+
+
+def test_the_old_password_lets_nobody_in_beside_the_change(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    add("grace")
+    _meanwhile(monkeypatch, passwords, "verify", lambda: accounts.set_password("grace", "quite another", "test", Door.CLI))
+    with pytest.raises(NotSignedIn):
+        accounts.sign_in("grace", PASSWORD, "", "")
+    assert accounts.logins_of("grace") == []
+    assert accounts.sign_in("grace", "quite another", "", "")
+
+
+def test_of_two_new_passwords_at_once_one_is_told(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    add("grace")
+    person = logins.person(accounts.sign_in("grace", PASSWORD, "", ""))
+    _meanwhile(monkeypatch, passwords, "verify", lambda: accounts.set_password("grace", "quite another", "test", Door.CLI))
+    with pytest.raises(NotAllowed, match="a moment ago"):
+        accounts.change_password(person, PASSWORD, "the thief's own", "", "")
+    assert accounts.logins_of("grace") == []
+    assert accounts.sign_in("grace", "quite another", "", "")
+
+
+@pytest.mark.parametrize("act", ["role", "disable"])
+def test_who_is_raised_meanwhile_is_not_an_administrators_to_change(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    add("olga", role="owner")
+    add("carol", role="admin")
+    add("grace")
+    by = logins.person(accounts.sign_in("carol", PASSWORD, "", ""))
+    _meanwhile(monkeypatch, accounts, "above", lambda: accounts.set_role("grace", "owner", "test", Door.CLI))
+    with pytest.raises(NotAllowed, match="Only an owner"):
+        if act == "role":
+            accounts.set_role("grace", "member", "carol", Door.WEB, by)
+        else:
+            accounts.disable("grace", "carol", Door.WEB, by)
+    assert {user.name: user.role for user in accounts.users()}["grace"] == "owner"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda: accounts.set_password("grace", "quite another", "test", Door.CLI),
+        lambda: accounts.sign_out_everywhere("grace", "test", Door.CLI),
+    ],
+    ids=["password", "everywhere"],
+)
+def test_a_code_ends_with_the_logins(servers: Servers, end: Callable[[], None]) -> None:
+    code = links.code(add("grace"))
+    end()
+    with pytest.raises(BadInput, match="not good"):
+        links.claim(code, 4711, "the thief")
 
 
 def test_no_token_for_somebody_who_is_shut_out(servers: Servers) -> None:
