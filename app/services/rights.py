@@ -71,9 +71,10 @@ RIGHTS: Final[dict[Rank, frozenset[Right]]] = {
 SCOPES: Final[dict[str, frozenset[Right]]] = {
     "chat": frozenset({Right.CHAT, Right.SEE_NODES}),
     "read": frozenset({Right.SEE_NODES, Right.SEE_METRICS, Right.SEE_TASKS, Right.SEE_AUDIT}),
-    "admin": frozenset(Right),
+    "admin": frozenset(Right) - {Right.LINK},
 }
-"""What a token for programs opens at most; never more than its owner's role has."""
+"""What a token for programs opens at most; never more than its owner's role has. None changes how its owner signs in: who finds
+one would have a login that outlives it."""
 
 
 def opened(scopes: frozenset[str], right: Right) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from app.core.db import transaction
 from app.core.models import ApiToken, AuditRecord, now
-from app.services import accounts, tokens
+from app.services import accounts, logins, tokens
 from app.services.rights import RIGHTS, SCOPES, Rank, Right
 from app.wire.errors import BadInput, NotFound, NotSignedIn
 from app.wire.states import Door
@@ -74,7 +74,7 @@ def test_nobody_makes_endless_ones(servers: Servers, ada: Member, monkeypatch: p
 
 def test_a_scope_never_opens_more_than_the_role_has(servers: Servers, ada: Member) -> None:
     whole = tokens.holder(made(scopes=("admin",)))
-    assert {right for right in Right if whole.may(right)} == RIGHTS[Rank.MEMBER]
+    assert {right for right in Right if whole.may(right)} == RIGHTS[Rank.MEMBER] - {Right.LINK}
     accounts.set_role("ada", "owner", "test", Door.CLI)
     for scope, rights in SCOPES.items():
         one = tokens.holder(made(scopes=(scope,)))
@@ -128,8 +128,13 @@ async def test_a_page_makes_lists_and_revokes_ones_own(site: Site, ada: Member, 
 async def test_a_token_makes_no_other_token(site: Site, ada: Member) -> None:
     async with program(site, made(scopes=("admin",))) as client:
         answer = await client.post("/api/tokens", json={"label": "forever"})
-    assert answer.status_code == 403
-    assert "makes no other token" in answer.text
+        assert answer.status_code == 403
+        assert "makes no other token" in answer.text
+        # Nor a login, which could make one: by a password where there is none yet, or by a place that vouches for its finder.
+        ways = ("/api/account/password", {"new": "a passing stranger's"}), ("/api/link", {}), ("/api/account/identities/oidc", {})
+        for path, body in ways:
+            assert (await client.post(path, json=body)).status_code == 403, path
+    assert not accounts.has_password(logins.person(ada.login))
 
 
 def test_revoking_needs_an_id_that_there_is(servers: Servers, ada: Member, bob: Member) -> None:
