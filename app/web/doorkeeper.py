@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -20,7 +21,7 @@ from app.wire.errors import NotSignedIn, Unavailable
 log = structlog.get_logger(__name__)
 
 LOOK_SECONDS: Final = 60
-"""How often all are looked at without a word from anyone, should a word have been lost."""
+"""How often all are looked at whatever is told: a word may have been lost, and what runs out by itself has none."""
 AWAY_SECONDS: Final = 60
 """How long it is tried while PostgreSQL is away and nobody can say who is still welcome."""
 
@@ -58,13 +59,16 @@ class Doorkeeper:
     async def run(self) -> None:
         """Look again at what a user has open whenever something of theirs has ended."""
         async with self._hub.listen(names.LOGINS) as listener:
+            due = time.monotonic() + LOOK_SECONDS
             while True:
-                try:
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        message = await listener.get()
-                except TimeoutError:
-                    message = LOST
-                everybody = message in (LOST, logins.EVERYBODY.encode())
+                message = LOST
+                # However much is said of others: what ends by its time alone is told by nobody.
+                if (left := due - time.monotonic()) > 0:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(left):
+                            message = await listener.get()
+                if everybody := message in (LOST, logins.EVERYBODY.encode()):
+                    due = time.monotonic() + LOOK_SECONDS
                 visits = [one for one in self._visits if everybody or one.user.encode() == message]
                 async with asyncio.TaskGroup() as looking:
                     for visit in visits:
