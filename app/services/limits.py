@@ -217,9 +217,11 @@ def count_tokens(user: str, tokens: int) -> None:
 
 
 def recount(user: str) -> None:
-    """Count somebody's tokens of today anew from their turns: more have become theirs."""
+    """Count somebody's tokens of today anew from their turns, since more have become theirs; those of deleted ones stay."""
     with contextlib.suppress(*redis.ERRORS):
-        redis.client().delete(_day_key(user))
+        known, kept = redis.client().get(_day_key(user)), _from_rows(user)
+        if known is not None and int(known) < kept:
+            redis.client().set(_day_key(user), kept, ex=DAYS_KEPT * 86_400)
 
 
 def keep_used(user: str, whose: str) -> None:
@@ -239,12 +241,16 @@ def _used(user: str) -> int:
     key = _day_key(user)
     known = redis.client().get(key)
     if known is None:
-        with transaction() as tx:
-            spent = func.coalesce(Turn.prompt_tokens, 0) + func.coalesce(Turn.completion_tokens, 0)
-            query = select(func.coalesce(func.sum(spent), 0)).where(Turn.user_id == UUID(user), Turn.finished_at >= _today())
-            known = int(tx.scalar(query) or 0)
+        known = _from_rows(user)
         redis.client().set(key, known, nx=True, ex=DAYS_KEPT * 86_400)
     return int(known)
+
+
+def _from_rows(user: str) -> int:
+    with transaction() as tx:
+        spent = func.coalesce(Turn.prompt_tokens, 0) + func.coalesce(Turn.completion_tokens, 0)
+        query = select(func.coalesce(func.sum(spent), 0)).where(Turn.user_id == UUID(user), Turn.finished_at >= _today())
+        return int(tx.scalar(query) or 0)
 
 
 def room(key: str, mark: str, most: int | None, seconds: int) -> bool:

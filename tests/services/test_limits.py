@@ -148,6 +148,19 @@ def test_tokens_of_a_day_are_counted_when_turns_end_and_again_from_the_rows(ada:
     asking.submit(who(ada), session, str(uuid4()), "Why?", None, Door.WEB)
 
 
+def test_what_was_deleted_stays_counted_where_more_becomes_ones_own(ada: Member) -> None:
+    set_limit("ada", Kind.TOKENS, 5)
+    nodes.ready()
+    session = ada.session()
+    ask(who(ada), session)
+    [job] = nodes.jobs()
+    nodes.finish(job)
+    assert left(ada, Kind.TOKENS).left == 0
+    sessions.remove(session, ada.id)
+    limits.recount(ada.id)
+    assert left(ada, Kind.TOKENS).left == 0
+
+
 def test_pages_open_at_once(ada: Member, bob: Member) -> None:
     set_limit("member", Kind.SOCKETS, 2)
     pages = [limits.open_page(who(ada)) for _ in range(2)]
