@@ -80,7 +80,7 @@ def own_origin(headers: Headers) -> bool:
 
 def refusal(error: MeatLizardError, scope: Scope) -> JSONResponse:
     """Shape an error as the body that every route answers with; those below `/v1` have OpenAI's."""
-    if scope["path"].startswith(openai_errors.PREFIX):
+    if f"{scope['path']}/".startswith(openai_errors.PREFIX):
         return openai_errors.refusal(error)
     response = JSONResponse({"error": {"code": error.code, "message": str(error)}}, error.status)
     if error.retry_seconds is not None:

@@ -56,6 +56,7 @@ def nested(depth: int) -> dict[str, Any]:
         {"$ref": "https://example.org/schema"},
         {"type": "string", "pattern": "(a+)+$"},
         {"type": "array", "maxItems": 100_000},
+        {"type": "array", "minItems": 1e9},
         {"const": "x" * 5000},
     ],
 )

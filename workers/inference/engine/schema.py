@@ -43,5 +43,5 @@ def _check_entry(key: Any, value: Any) -> None:
         raise BadParameter("response_format", "may refer only to parts of its own schema ($ref: #/...)")
     if key == "pattern" and isinstance(value, str):
         raise BadParameter("response_format", "may not use pattern")
-    if key in _REPEATING and isinstance(value, int) and value > REPETITIONS:
+    if key in _REPEATING and isinstance(value, int | float) and value > REPETITIONS:
         raise BadParameter("response_format", f"may ask for at most {REPETITIONS} in {key}")
