@@ -48,6 +48,18 @@ def nested(depth: int) -> dict[str, Any]:
     return schema
 
 
+def lists(of: dict[str, Any], least: int) -> dict[str, Any]:
+    return {"type": "array", "items": of, "minItems": least}
+
+
+def ambiguous(depth: int) -> dict[str, Any]:
+    """Three ways to begin a list, of lists with three ways to begin."""
+    parts: dict[str, Any] = {str(depth): {"type": "string"}}
+    for level in range(depth):
+        parts[str(level)] = {"anyOf": [lists({"$ref": f"#/$defs/{level + 1}"}, least) for least in (1, 2, 3)]}
+    return {"$ref": "#/$defs/0", "$defs": parts}
+
+
 @pytest.mark.parametrize(
     "schema",
     [
@@ -58,11 +70,42 @@ def nested(depth: int) -> dict[str, Any]:
         {"type": "array", "maxItems": 100_000},
         {"type": "array", "minItems": 1e9},
         {"const": "x" * 5000},
+        ambiguous(9),
+        {"$ref": "#/$defs/0", "$defs": {str(n): {"$ref": f"#/$defs/{n + 1}"} for n in range(200)}},
+        {"$ref": "#/$defs/n", "$defs": {"n": {"anyOf": [lists({"$ref": "#/$defs/n"}, 1), lists({"$ref": "#/$defs/n"}, 2)]}}},
+        {"anyOf": [{"type": "integer", "minimum": 10**16 + number} for number in range(30)]},
+        {"anyOf": [{"$ref": "#/$defs/a"}] * 100, "$defs": {"a": {"enum": [str(number) for number in range(20)]}}},
     ],
 )
 def test_a_schema_that_would_keep_the_server_busy_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(BadParameter, match="response_format"):
         Sampling.from_dict({"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}})
+
+
+def _term(op: str) -> dict[str, Any]:
+    sides = {"left": {"$ref": "#/$defs/term"}, "right": {"$ref": "#/$defs/term"}}
+    return {"type": "object", "properties": {"op": {"const": op}, **sides}, "required": ["op", "left", "right"]}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"enum": [f"{number} apples" for number in range(900)]},
+        {"type": "array", "items": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}},
+        {"type": "object", "properties": {str(n): {"type": "integer", "minimum": 1, "maximum": 5} for n in range(80)}},
+        {"$ref": "#/$defs/term", "$defs": {"term": {"anyOf": [_term("+"), _term("*"), {"type": "number"}]}}},
+        {"type": "object", "properties": {"next": {"anyOf": [{"type": "null"}, {"$ref": "#"}]}}},
+        {"anyOf": [{"$ref": "#"}]},
+        {"$ref": "#"},
+        ambiguous(4),
+        {
+            "anyOf": [lists({"$ref": "#/$defs/tree"}, least) for least in (1, 2)],
+            "$defs": {"tree": {"type": "object", "properties": {"below": lists({"$ref": "#/$defs/tree"}, 0)}}},
+        },
+    ],
+)
+def test_a_schema_that_people_use_is_taken(schema: dict[str, Any]) -> None:
+    assert Sampling.from_dict({"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}).response_format
 
 
 def test_of_a_schema_only_the_schema_is_sent() -> None:

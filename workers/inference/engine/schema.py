@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from workers.inference.engine.choices import MOST, ways
 from workers.inference.engine.errors import BadParameter
 
 DEPTH = 16
@@ -33,6 +34,8 @@ def check_schema(schema: Mapping[str, Any]) -> Mapping[str, Any]:
             pending.extend((one, depth + 1) for one in node)
         elif isinstance(node, str) and len(node) > TEXT_CHARS:
             raise BadParameter("response_format", f"has a text of over {TEXT_CHARS} characters in its schema")
+    if ways(schema) > MOST:
+        raise BadParameter("response_format", "has a schema with too many alternatives that begin alike, or bounds of numbers")
     return schema
 
 
