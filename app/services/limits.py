@@ -144,8 +144,8 @@ def of(kind: Kind, *scopes: str) -> int | None:
     return next((DEFAULTS[scope].get(kind) for scope in scopes if scope in DEFAULTS), None)
 
 
-def admit(who: Person, address: str = "") -> None:
-    """Count a prompt; raise TooOften, saying until when, where a limit of theirs is reached.
+def admit(who: Person, address: str = "", *, look: bool = False) -> None:
+    """Count a prompt, or only `look` whether there is room for one; raise TooOften, saying until when, where there is none.
 
     Where Redis is away nothing is counted, and nobody is kept out.
     """
@@ -153,7 +153,7 @@ def admit(who: Person, address: str = "") -> None:
         return
     try:
         for item, whose, what in _prompt_items(who, address):
-            if not _limiter().hit(item, whose):
+            if not (_limiter().test if look else _limiter().hit)(item, whose):
                 reset = _limiter().get_window_stats(item, whose).reset_time
                 raise TooOften(f"{what}: {item.amount} prompts a minute", max(1, round(reset - time.time())))
         most = of(Kind.TOKENS, *scopes(who))

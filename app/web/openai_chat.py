@@ -8,7 +8,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.services import conversations, intake, sessions
+from app.services import conversations, intake, limits, sessions
 from app.services.accounts import Person
 from app.services.asking import Asking
 from app.web import openai_models
@@ -56,6 +56,8 @@ async def _begin(given: ChatRequest | CompletionRequest, request: Request, who: 
     history, prompt = given.conversation()
     wanted = None if given.model == openai_models.ANY else given.model
     intake.clean(prompt)  # Refused before anything is kept.
+    if history:  # Up to a thousand messages, which are not kept for the sake of a refusal.
+        await asyncio.to_thread(limits.admit, who, address(request), look=True)
     session, parent = await asyncio.to_thread(conversations.begin, who.id, history)
     state = request.app.state
     try:

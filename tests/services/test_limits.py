@@ -43,7 +43,10 @@ def test_prompts_are_counted_and_the_end_is_told(ada: Member, bob: Member) -> No
     with pytest.raises(TooOften, match=r"3 prompts a minute. Try again in \d+ seconds") as refused:
         limits.admit(who(ada))
     assert 0 < (refused.value.retry_seconds or 0) <= 60
+    with pytest.raises(TooOften):
+        limits.admit(who(ada), look=True)
     limits.admit(who(bob))
+    limits.admit(who(bob), look=True)
     assert (left(ada, Kind.PROMPTS).left, left(ada, Kind.PROMPTS).of) == (0, 3)
     assert left(bob, Kind.PROMPTS).left == 2
 

@@ -17,7 +17,7 @@ from app.core import redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Message, Session, Turn
-from app.services import accounts, conversations, tokens, turns
+from app.services import accounts, conversations, limits, tokens, turns
 from app.stream.append import Entry
 from app.wire import names
 from app.wire.jobs import REFUSED, TOO_LONG
@@ -475,6 +475,17 @@ async def test_no_node_is_told_at_once(site: Site, ada: Member) -> None:
             await client.chat.completions.create(model="default", messages=ASKED)
     assert caught.value.status_code == 503
     assert int(caught.value.response.headers["retry-after"]) > 0
+
+
+async def test_nothing_is_kept_for_the_sake_of_a_refusal(
+    client: openai.AsyncOpenAI, ada: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits.set_limit("ada", "prompts", 0, "test", Door.CLI)
+    begun: list[str] = []
+    monkeypatch.setattr(conversations, "begin", lambda user, _: begun.append(user))
+    with pytest.raises(openai.RateLimitError, match="prompts a minute"):
+        await client.chat.completions.create(model="stand-in", messages=[{"role": "system", "content": "Be brief."}, *ASKED])
+    assert begun == []
 
 
 async def test_a_full_queue_is_a_rate_limit(
