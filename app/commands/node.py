@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.commands import lasting
+from app import processes
 from app.commands.home import Home
 
 app = typer.Typer(help="Answer prompts on this machine; and which machines do.", invoke_without_command=True)
@@ -30,10 +30,7 @@ def node(
     """Answer prompts on this machine; below: join, and look after the nodes."""
     if context.invoked_subcommand is not None:
         return
-    lasting.spare()
-    from app import node as process
-
-    process.run(name or _only_one())
+    processes.node(name or _only_one())
 
 
 @app.command("invite")

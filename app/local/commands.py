@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from app.local.errors import AlreadyRunning, LocalError, NotRunning
+from app.local.errors import AlreadyRunning, LocalError
 from app.local.home import Home, explain
 
 HomeOption = Annotated[
@@ -102,15 +102,8 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     from app.local import status as local_status
 
     with _errors(home) as place:
-        found = local_status.status(place)
-        if as_json:
-            typer.echo(json.dumps(found or local_status.NOTHING))
-            if found is None:
-                raise typer.Exit(1)
-            return
-        if found is None:
-            raise NotRunning(place.path)
-        local_status.show(found)
+        if failed := local_status.say(place, as_json):
+            raise typer.Exit(failed)
 
 
 def doctor(home: HomeOption = None, as_json: JsonOption = False) -> None:

@@ -1,13 +1,9 @@
 """Which Discord a stack talks to, the one its owner named or a sandbox of its own, and who its bots are there."""
 
-import http.client
 import json
 import os
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +83,12 @@ def meet(there: Named, nodes: list[str]) -> Met:
 
 def ask(api: str, token: str, path: str, node: str | None = None) -> Any:
     """What Discord answers a bot to a GET; `node` says whose bot it is, for the error."""
+    # Loaded here: `status`, which is waited for, asks nobody.
+    import http.client
+    import urllib.error
+    import urllib.request
+    from importlib.metadata import version
+
     headers = {"Authorization": f"Bot {token}", "User-Agent": f"DiscordBot (meatlizard, {version('meatlizard')})"}
     request = urllib.request.Request(api + path, headers=headers)
     try:

@@ -11,7 +11,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -70,6 +69,9 @@ def binaries() -> Path:
 
 def installed_version() -> str:
     """The version of the wheel, which begins with the server's."""
+    # Loaded here: `status` comes by this module too.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(PACKAGE)
     except PackageNotFoundError:

@@ -1,10 +1,12 @@
 """What runs in a home right now, as the fixed object that `meatlizard status --json` prints."""
 
+import json
+import sys
 from typing import Any
 
 from app import printed
 from app.local import discord, keeping, leftovers, node, settings, valkey
-from app.local.errors import ServerDown
+from app.local.errors import NotRunning, ServerDown
 from app.local.home import Home
 from app.local.settings import Settings
 from app.local.supervision import Supervisor
@@ -97,6 +99,18 @@ def _number(said: str | None) -> float:
         return figure(float(said or 0)) or 0.0
     except ValueError:
         return 0.0
+
+
+def say(home: Home, as_json: bool) -> int:
+    """Prints it; returns the exit status, and raises NotRunning where that is said in words."""
+    found = status(home)
+    if as_json:
+        sys.stdout.write(json.dumps(found or NOTHING) + "\n")
+        return int(found is None)
+    if found is None:
+        raise NotRunning(home.path)
+    show(found)
+    return 0
 
 
 def show(found: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from dotenv import dotenv_values
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from bots.api import DISCORD
+from app.wire.discord import API
 
 PREFIX: Final = "MEATLIZARD_"
 TOKEN: Final = f"{PREFIX}DISCORD_TOKEN"
@@ -25,7 +25,7 @@ class ClientSettings(BaseSettings):
     """The id of the only guild it listens in."""
     discord_server_bot: int = Field(gt=0)
     """The user id of the only bot it listens to."""
-    discord_api: str = DISCORD
+    discord_api: str = API
     """Another address is a sandbox's."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 import yaml
 
-from app.cli import app
+from app.verbs import app
 
 DOCKER = Path(__file__).resolve().parents[2] / "docker"
 REPOSITORY = DOCKER.parent

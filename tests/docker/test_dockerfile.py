@@ -139,6 +139,7 @@ class Refuse:
             raise ModuleNotFoundError(f"{name} is not on a node", name=name)
 sys.meta_path.insert(0, Refuse())
 import app.cli
+import app.verbs
 import app.local.commands
 import app.node
 import workers.inference.process

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from app.cli import app
 from app.core.db import single, transaction
 from app.core.prepared import Statement
 from app.services import metrics, traces, trail, waterfall
 from app.stream.clock import RedisClock
+from app.verbs import app
 from app.wire import hops
 from app.wire.errors import NotFound
 from app.wire.states import Door
