@@ -1,5 +1,7 @@
 """The object store's client, which is spared Amazon's addresses, asks for the same as boto3's own."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ from botocore.loaders import Loader
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from app.core import s3_client
+from app.core import objects, s3_client
 from app.core.config import Settings
 
 
@@ -57,3 +59,20 @@ def test_our_client_loads_no_addresses_of_amazons(monkeypatch: pytest.MonkeyPatc
     asked("us-east-1")
     assert loaded
     assert "endpoints" not in loaded
+
+
+def test_our_client_can_do_what_we_ask_and_no_more() -> None:
+    client = s3_client.made(
+        Settings(
+            database_url=SecretStr("postgresql://nobody@127.0.0.1:1/none"),
+            redis_url=SecretStr("redis://127.0.0.1:1"),
+            keys=SecretStr(Fernet.generate_key().decode()),
+            s3_endpoint="https://store.example:9000",
+        )
+    )
+    assert set(client.meta.service_model.operation_names) == s3_client.ASKED
+    source = Path(objects.__file__).read_text()
+    for method in set(re.findall(r"client\(\)\.([a-z_]+)\(", source)) - {"get_paginator"}:
+        assert callable(getattr(client, method)), method
+    assert client.can_paginate("list_objects_v2")
+    assert "documentation" not in str(client.meta.service_model.shape_for("GetObjectRequest").metadata)
