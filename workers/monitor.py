@@ -10,6 +10,7 @@ from flower.views import monitor
 from tornado.web import authenticated
 
 from app.core.config import home, settings
+from app.core.presence import Presence
 from workers import hearing
 from workers.app import app
 
@@ -31,6 +32,7 @@ def run() -> None:
     hearing.use()
     history = home() / "data" / "flower"
     history.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Presence("flower").start()
     # Its own command, below an empty one in the place of Celery's, which would load every other command as well.
     celery = click.Context(click.Command("celery"), obj=CLIContext(app=app, no_color=True, workdir=None, quiet=True))
     command.flower.main(

@@ -17,6 +17,10 @@ def audit_verify(
     """Check that no record was changed, removed or put elsewhere."""
     import json
 
+    from app import lasting
+
+    # Somebody waits: half of it is loading.
+    lasting.spare("rich")
     from app.core import objects
     from app.services import backup_store, trail
     from app.wire.errors import MeatLizardError

@@ -27,6 +27,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 P: Final = "meatlizard_"
 NODE_GAUGES: Final = (
     ("node.memory", "node_engine_memory_bytes", "Resident memory of the node's engine."),
+    ("node.resident", "node_resident_memory_bytes", "Resident memory of the node's own process."),
     ("node.heat", "node_temperature_celsius", "The hottest sensor of the node."),
     ("node.speed", "node_speed_tokens_per_second", "Tokens a second of the node's latest replies."),
     ("node.slots", "node_slots", "Turns that the node takes at once."),

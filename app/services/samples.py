@@ -11,6 +11,7 @@ from app.wire import figures, names
 
 NODE_FIGURES: Final = {
     "node.memory": ("memory",),
+    "node.resident": ("resident",),
     "node.heat": ("heat", "celsius", "temperature"),
     "node.speed": ("tokens_per_second",),
     "node.slots": ("slots",),
@@ -52,10 +53,11 @@ def _all() -> Iterator[tuple[str, str, float]]:
 
 
 def figure(said: dict[str, Any], fields: tuple[str, ...]) -> float | None:
-    """Return the first of these fields that is there, as a figure that can be kept and added up; None where it is none."""
+    """Return the first of these fields that holds a figure; what is none, such as "nan", would spoil every sum it is in."""
     for field in fields:
         try:
-            return figures.figure(float(said[field]))
+            if (found := figures.figure(float(said[field]))) is not None:
+                return found
         except (KeyError, ValueError):
             continue
     return None

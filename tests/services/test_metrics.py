@@ -201,3 +201,14 @@ def test_nodes_and_queues_are_sampled_once_a_moment(servers: Servers, ada: Membe
     assert (kept["queue.length", "waiting"], kept["queue.length", "running"]) == (2, 1)
     assert sums["queue.length", "waiting"].most == 2
     assert set(names.PLATFORM_QUEUES) <= {subject for kind, subject in kept if kind == "queue.length"}
+
+
+@pytest.mark.parametrize("said", ["nan", "inf", "-1", "1e300", "warm", ""])
+def test_what_is_no_figure_spoils_no_sum(servers: Servers, said: str) -> None:
+    """A node says what it likes; one that was stolen may say anything."""
+    nodes.ready(memory=said, heat=said, celsius=41.5)
+    samples.take()
+    with transaction() as tx:
+        kept = {one.kind: one.value for one in tx.scalars(select(Sample).where(Sample.subject == "home"))}
+    assert "node.memory" not in kept
+    assert kept["node.heat"] == 41.5, "the next field that holds one"

@@ -37,7 +37,7 @@ def families(text: str) -> dict[str, Any]:
 @pytest.fixture
 def told(ada: Member) -> dict[str, Any]:
     """Everything, with a little of each thing measured."""
-    nodes.ready(slots=2, memory=5_000_000, heat=61.5, restarts=1, discord_wait=2.5, tokens_per_second=48)
+    nodes.ready(slots=2, memory=5_000_000, resident=60_000_000, heat=61.5, restarts=1, discord_wait=2.5, tokens_per_second=48)
     ada.ask(ada.session(), "SECRET-PROMPT")
     for ms in (12, 40, 900, 500_000):
         metrics.log_turns([figures(datetime.now(UTC), first_token_ms=float(ms), outcome="failed" if ms == 900 else "done")])
@@ -59,6 +59,7 @@ def test_it_says_what_was_measured(told: dict[str, Any]) -> None:
     assert value(told["meatlizard_turns"], outcome="done") == 3
     assert value(told["meatlizard_tokens"], kind="completion", node="home") == 200
     assert value(told["meatlizard_node_up"], node="home", lane="queue") == 1
+    assert value(told["meatlizard_node_resident_memory_bytes"], node="home") == 60_000_000
     assert value(told["meatlizard_node_temperature_celsius"], node="home") == 61.5
     assert value(told["meatlizard_node_discord_wait_seconds"], node="home") == 2.5
     assert value(told["meatlizard_turns_running"]) == 1

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from celery import Celery
 
-from app.core import broker
+from app.core import broker, presence
 from app.core.config import settings
 from app.services import accounts
 from app.wire import names, shown
@@ -70,6 +70,7 @@ async def test_is_for_administrators_and_remembers(site: Site, servers: Servers,
             await until_async(lambda: _workers(browser))
             broker.enqueue(names.FINISH, turn, 1, "home", MARKER * 40)
             await until_async(knows)
+            assert "flower" in {one["process"] for one in presence.processes()}, "Prometheus sees this process like any other"
             tasks = (await browser.get("/flower/api/tasks?limit=100")).json()
             [one] = [task for task in tasks.values() if turn in task["args"]]
             assert one["name"] == names.FINISH
