@@ -6,6 +6,7 @@ from datetime import datetime
 import matplotlib as mpl
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from app.services.plots import Plot
 
@@ -13,6 +14,8 @@ mpl.use("Agg")
 COLOURS = ("#8ccf9f", "#f3a67c", "#8cc3f2", "#cf9cec", "#eab676")
 INK, SOFT, LINE, PAPER = "#e7ebe6", "#a0aaa3", "#2d3430", "#1d2220"
 """Discord is dark for most; the same green as the page's."""
+LEGEND = 75
+"""Characters for which there is room beside a title, the lines before them counted as five each."""
 
 
 def draw(plots: list[Plot], moments: list[str], heading: str) -> bytes:
@@ -30,6 +33,8 @@ def draw(plots: list[Plot], moments: list[str], heading: str) -> bytes:
             axes.plot(times, values, color=COLOURS[number % len(COLOURS)], linewidth=1.8, label=line.name)  # type: ignore[arg-type]  # Dates are taken.
         axes.set_ylim(bottom=0)
         axes.margins(x=0)
+        if axes.get_ylim()[1] >= 1000:
+            axes.yaxis.set_major_formatter(EngFormatter(sep=""))  # 40k, as the page has it.
         axes.grid(color=LINE, linewidth=0.8)
         axes.tick_params(colors=SOFT, labelsize=9)
         for spine in axes.spines.values():
@@ -39,7 +44,12 @@ def draw(plots: list[Plot], moments: list[str], heading: str) -> bytes:
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
         if len(plot.lines) > 1:
             # Above the plot: what lies on the lines cannot be read.
-            axes.legend(labelcolor=INK, frameon=False, fontsize=9, ncols=4, loc="lower right", bbox_to_anchor=(1, 1))
+            axes.legend(labelcolor=INK, frameon=False, fontsize=9, ncols=_columns(plot), loc="lower right", bbox_to_anchor=(1, 1))
     found = io.BytesIO()
     figure.savefig(found, format="png", facecolor=PAPER)
     return found.getvalue()
+
+
+def _columns(plot: Plot) -> int:
+    """Return how many names stand beside each other above a plot, and beside its title."""
+    return max(1, min(5, LEGEND // (5 + max(len(line.name) for line in plot.lines))))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.wire import names
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -26,13 +28,17 @@ TITLES: Final = {
     "turns": ("Turns", ""),
     "first": ("First token", "s"),
     "wait": ("Wait for a slot", "s"),
-    "tokens": ("Tokens written", ""),
+    "tokens": ("Tokens", ""),
     "speed": ("Speed of a reply", "tokens/s"),
     "memory": ("Memory of the engines", "GB"),
     "heat": ("Heat of the nodes", "°C"),
     "queue": ("Turns that wait and run", ""),
+    "tasks": ("Tasks that wait for a worker", ""),
+    "discord": ("Waits for Discord's limits", "s"),
 }
 """Every plot, and its unit."""
+WAITS: Final = ("node.discord_wait", "process.discord_wait")
+"""Samples of what nodes and the Server-Bot have waited since they were started."""
 _SAMPLES: Final = {"memory": ("node.memory", 1e9), "heat": ("node.heat", 1.0)}
 
 
@@ -63,15 +69,31 @@ def _lines(kind: str, summary: dict[str, Any]) -> list[Line]:
         case "wait":
             return [of("half of all", "queue_p50", 1000), of("95 of 100", "queue_p95", 1000)]
         case "tokens":
-            return [of("written", "completion_tokens")]
+            return [of("written", "completion_tokens"), of("read", "prompt_tokens")]
         case "speed":
             return [of("mean", "tokens_per_second")]
         case "queue":
             found = summary["samples"].get("queue.length", {})
             return [Line(name, found[name]) for name in ("waiting", "running") if name in found]
+        case "tasks":
+            found = summary["samples"].get("queue.length", {})
+            return [Line(name, found[name]) for name in (*names.PLATFORM_QUEUES, names.RELAY) if name in found]
+        case "discord":
+            found = {name: line for sample in WAITS for name, line in summary["samples"].get(sample, {}).items()}
+            return [Line(name, _grown(line)) for name, line in sorted(found.items())]
         case _:
             sample, scale = _SAMPLES[kind]
             lines = summary["samples"].get(sample, {})
             return [
                 Line(name, [None if one is None else one / scale for one in values]) for name, values in sorted(lines.items())
             ]
+
+
+def _grown(counted: list[float | None]) -> list[float | None]:
+    """Return by how much a counter grew from each moment to the next; one that is lower than before was begun anew."""
+    found: list[float | None] = []
+    before: float | None = None
+    for value in counted:
+        found.append(None if value is None or before is None else value - before if value >= before else value)
+        before = before if value is None else value
+    return found

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from app.core import redis
+from app.core import presence, redis
 from app.services import metrics
 from app.wire import figures, names
 
@@ -19,6 +19,8 @@ NODE_FIGURES: Final = {
 }
 """Kind of sample, and the fields of a node's beat in which it may stand."""
 FIELDS: Final = ("state", *(field for fields in NODE_FIGURES.values() for field in fields))
+SERVER_BOT: Final = "server-bot"
+"""The process that speaks with Discord for the platform, as it calls itself."""
 
 
 def take() -> int:
@@ -50,6 +52,9 @@ def _all() -> Iterator[tuple[str, str, float]]:
                 yield kind, name, value
     for name, length in queues().items():
         yield "queue.length", name, float(length)
+    if bots := [one["discord_waits"][1] for one in presence.processes() if one["process"] == SERVER_BOT]:
+        yield "process.discord_wait", SERVER_BOT, float(sum(bots))
+
 
 
 def figure(said: dict[str, Any], fields: tuple[str, ...]) -> float | None:

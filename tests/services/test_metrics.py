@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 
-from app.core import redis
+from app.core import redis, tally
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import Metric, MetricRollup, RollupMark, Sample, SampleRollup, Turn
-from app.services import buckets, metrics, partitions, rollup, samples, usage
+from app.core.presence import Presence
+from app.services import buckets, metrics, partitions, plots, rollup, samples, usage
 from app.wire import names
 from app.wire.states import TurnState
 from tests.support import nodes
@@ -212,3 +213,26 @@ def test_what_is_no_figure_spoils_no_sum(servers: Servers, said: str) -> None:
         kept = {one.kind: one.value for one in tx.scalars(select(Sample).where(Sample.subject == "home"))}
     assert "node.memory" not in kept
     assert kept["node.heat"] == 41.5, "the next field that holds one"
+
+
+def test_waits_for_discord_are_sampled_and_plotted_as_they_grow(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "_waits", [2, 7.5])
+    Presence("server-bot").say()
+    Presence("worker").say()
+    nodes.ready(discord_wait=2.5)
+    samples.take()
+    with transaction() as tx:
+        kept = {one.subject: one.value for one in tx.scalars(select(Sample).where(Sample.kind.in_(plots.WAITS)))}
+    assert kept == {"server-bot": 7.5, "home": 2.5}
+    lines = {"node.discord_wait": {"home": [1.0, 3.5, None, 4.0, 0.5]}, "process.discord_wait": {"server-bot": [0.0, 0.0, 2.0, None, 2.0]}}
+    drawn = {line.name: line.values for line in plots.plot("discord", {"series": [], "samples": lines}).lines}
+    assert drawn == {"home": [None, 2.5, None, 0.5, 0.5], "server-bot": [None, 0.0, 2.0, None, 0.0]}, "started anew, it begins at nothing"
+
+
+def test_read_and_written_tokens_and_the_depth_of_queues_are_plotted(servers: Servers) -> None:
+    metrics.log_turns([figures(now(), prompt_tokens=30, completion_tokens=50)])
+    samples.take()
+    rollup.roll_up()
+    found = {one.kind: {line.name: line.values for line in one.lines} for one in plots.every(metrics.summary(1))}
+    assert {name: max(one or 0 for one in line) for name, line in found["tokens"].items()} == {"written": 50, "read": 30}
+    assert set(found["tasks"]) == {*names.PLATFORM_QUEUES, names.RELAY}
