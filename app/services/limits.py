@@ -62,16 +62,11 @@ DEFAULTS: Final[dict[str, dict[Kind, int | None]]] = {
 }
 """Enough for people, too little to harm others; the queue is fair whatever these say."""
 LARGEST: Final = 10**12
-SHOWN: Final = (Kind.PROMPTS, Kind.TOKENS, Kind.TURNS, Kind.SOCKETS)
-"""What somebody has left of; tries to sign in are for those who are not signed in."""
-FRESH_SECONDS: Final = 2.0
-"""How long a process may go on with a limit that was changed meanwhile."""
-SESSIONS: Final = RateLimitItemPerMinute(120, 10)
-"""New sessions of one person in ten minutes."""
-GUESTS: Final = RateLimitItemPerMinute(300, 10)
-"""New guests in ten minutes: a browser is one for as long as its login lasts."""
-SOCKET_SECONDS: Final = 30
-"""A page that was not heard of for so long is not counted any more: its process was killed."""
+SHOWN: Final = (Kind.PROMPTS, Kind.TOKENS, Kind.TURNS, Kind.SOCKETS)  # What somebody has left of; tries to sign in are for those who are not signed in.
+FRESH_SECONDS: Final = 2.0  # How long a process may go on with a limit that was changed meanwhile.
+SESSIONS: Final = RateLimitItemPerMinute(120, 10)  # New sessions of one person in ten minutes.
+GUESTS: Final = RateLimitItemPerMinute(300, 10)  # New guests in ten minutes: a browser is one for as long as its login lasts.
+SOCKET_SECONDS: Final = 30  # A page that was not heard of for so long is not counted any more: its process was killed.
 DAYS_KEPT: Final = 2
 _ALL: Final = Statement("select scope, kind, value from limits")
 
@@ -188,8 +183,7 @@ def begin_guest() -> None:
 def _begin(item: RateLimitItem, whose: str, words: str) -> None:
     try:
         if not _limiter().hit(item, whose):
-            reset = _limiter().get_window_stats(item, whose).reset_time
-            raise TooOften(words, max(1, round(reset - time.time())))
+            raise TooOften(words, max(1, round(_limiter().get_window_stats(item, whose).reset_time - time.time())))
     except redis.ERRORS as error:
         log.warning("limits.off", error=str(error))
 
