@@ -19,7 +19,7 @@ from tests.support import nodes as played
 from tests.support.people import Member
 from tests.support.servers import Servers
 from tests.support.waiting import until
-from tests.workers.conftest import Nodes
+from tests.workers.conftest import Engine, Nodes
 
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
 
@@ -29,8 +29,8 @@ def row(turn: str) -> Turn:
         return tx.get_one(Turn, UUID(turn))
 
 
-def expected(words: str) -> str:
-    return reply_text([SYSTEM, {"role": "user", "content": words}], 60)
+def expected(words: str, tokens: int = 60) -> str:
+    return reply_text([SYSTEM, {"role": "user", "content": words}], tokens)
 
 
 def ready(name: str) -> bool:
@@ -96,7 +96,8 @@ def test_what_a_killed_node_had_begun_goes_on_elsewhere(
     no_refusals(second, setup.worker)
 
 
-def test_sigterm_hands_a_turn_on_at_once(setup: CeleryTestSetup, node_workers: Nodes, ada: Member) -> None:
+def test_sigterm_hands_a_turn_on_at_once(setup: CeleryTestSetup, node_workers: Nodes, ada: Member, engine: Engine) -> None:
+    engine.fake.options.length = 300  # Neither may end while the other is waited for.
     first = node_workers.start("home")
     until(lambda: ready("home"), said=first.logs)
     second = node_workers.start("away")
@@ -110,7 +111,7 @@ def test_sigterm_hands_a_turn_on_at_once(setup: CeleryTestSetup, node_workers: N
     assert first.container.exit_status == 0, first.logs()
     for turn, words in asked.items():
         until(lambda turn=turn: row(turn).state == TurnState.DONE, said=second.logs)
-        assert turns.reply(turn) == expected(words)
+        assert turns.reply(turn) == expected(words, 300)
         assert row(turn).node == "away"
 
 
