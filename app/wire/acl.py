@@ -39,7 +39,7 @@ def node_acl(node: str, password_sha256: str) -> str:
         unacked["unacked_index_key"]: "+zadd +zrem +zrange +zcard +del",
         unacked["unacked_mutex_key"]: "+set +get +strlen +del",
         **dict.fromkeys(_bindings(queue), "+sadd +srem +smembers +scard +del"),
-        names.node_key(node): "+hset +expire +del",
+        names.node_key(node): "+hset +hget +expire +del",  # Read by the health check of its container.
         names.node_alive(node): "+hset +hget +expire",
     }
     selectors = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from app import cli
+from app import verbs as verbs_of_ours
 from app.services.rights import Right
 from app.web import messages
 from app.web.main import MODULES
@@ -99,7 +99,7 @@ async def slash_commands() -> dict[str, tuple[str, bool]]:
 
 
 def verbs() -> set[str]:
-    return {f"meatlizard {verb}" for verb in _walk(typer.main.get_command(cli.app), "")}
+    return {f"meatlizard {verb}" for verb in _walk(typer.main.get_command(verbs_of_ours.app), "")}
 
 
 def _walk(command: Any, path: str) -> Iterator[str]:

@@ -272,12 +272,12 @@ def test_a_walk_goes_on_from_any_place_and_begins_anew_where_another_did(ada: Me
     stored = [f"transcripts/{letter}/state" for letter in "abcd"]
     for key in stored:
         objects.put(key, b"x")
-    objects.put("backups/20261123T000000Z/manifest.sealed", b"x")
+    objects.put("backups/20261123T000000Z-0001/manifest.sealed", b"x")
     walk = reseal_objects.Walk()
-    assert [walk.after(name) for name in ("", "backups/20261123T000000Z", stored[0])] == ["backups/20261123T000000Z", *stored[:2]]
+    assert [walk.after(name) for name in ("", "backups/20261123T000000Z-0001", stored[0])] == ["backups/20261123T000000Z-0001", *stored[:2]]
     assert walk.after(stored[2]) == stored[3], "another process was there meanwhile"
     assert walk.after(stored[0]) == stored[1]
-    assert walk.after("") == "backups/20261123T000000Z"
+    assert walk.after("") == "backups/20261123T000000Z-0001"
     assert reseal_objects.Walk().after(stored[1]) == stored[2]
     assert reseal_objects.Walk().after(stored[3]) is None
 
