@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -338,6 +338,23 @@ def test_cut_off_anywhere_it_is_no_backup_and_is_taken_again(
     assert backup_store.whole() == [backup]
 
 
+def _killed_at(moment: Callable[[Any], bool]) -> bool:
+    """Kill a `backup now` at a moment; False where that went by between two looks, and the backup was through."""
+    known = {one.id for one in backups.listed()}
+    command = [sys.executable, "-m", "app.cli", "backup", "now", "--no-prove"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def seen() -> bool:
+        return any(moment(one) for one in backups.listed() if one.id not in known)
+
+    try:
+        until(lambda: seen() or process.poll() is not None)
+        return process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_killed_in_earnest_at_any_moment_nothing_looks_whole(servers: Servers, ada: Member) -> None:
     """SIGKILL to `backup now` when it has begun, while it dumps, while it counts: what has a manifest is whole, all else goes."""
     talk(ada)
@@ -346,14 +363,7 @@ def test_killed_in_earnest_at_any_moment_nothing_looks_whole(servers: Servers, a
         tx.execute(text("create table noise as select n, sha512(n::text::bytea) from generate_series(1, 20000) n"))
     try:
         for moment in (lambda one: one.state == "running", lambda one: one.phase == "dump", lambda one: one.phase == "counts"):
-            known = {one.id for one in backups.listed()}
-            command = [sys.executable, "-m", "app.cli", "backup", "now", "--no-prove"]
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            try:
-                until(lambda known=known, moment=moment: any(moment(one) for one in backups.listed() if one.id not in known))
-            finally:
-                process.kill()
-                process.wait()
+            assert any(_killed_at(moment) for _ in range(20)), "the moment was never seen"
             for one in backup_store.whole():
                 assert objects.size(backup_store.dump_key(one)) == backup_store.manifest(one).size
             again = until(backups.tidy)
