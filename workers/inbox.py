@@ -98,7 +98,6 @@ class Inbox:
             log.warning("places.later", error=str(error))
         self._over.wait(TELL_SECONDS)
 
-
     def _keep_room(self, _: "Redis") -> None:
         room.keep()
         self._over.wait(room.EVERY_SECONDS)

@@ -8,8 +8,8 @@ from typing import Any
 
 import typer
 
-from app import verbs as verbs_of_ours
 from app.services.rights import Right
+from app.verbs import app as command_line
 from app.web import messages
 from app.web.main import MODULES
 from bots.server.commands.offered import NOUNS
@@ -99,7 +99,7 @@ async def slash_commands() -> dict[str, tuple[str, bool]]:
 
 
 def verbs() -> set[str]:
-    return {f"meatlizard {verb}" for verb in _walk(typer.main.get_command(verbs_of_ours.app), "")}
+    return {f"meatlizard {verb}" for verb in _walk(typer.main.get_command(command_line), "")}
 
 
 def _walk(command: Any, path: str) -> Iterator[str]:
