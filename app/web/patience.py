@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 from websockets.frames import CloseCode, Frame
@@ -23,6 +23,8 @@ PIPELINED: Final = 16
 """Requests that may lie behind one that is not answered yet; browsers send none."""
 PIECE_BYTES: Final = 2 << 10
 """What is read of a socket before others have their turn: it may be some hundred frames."""
+GONE: Final = "meatlizard.gone"
+"""The key of a request's scope that says, when called, whether whoever asked has hung up."""
 CONTROLS: Final = 32
 """Pings and pongs a second. A page sends none, and answers one of ours every twenty seconds."""
 
@@ -76,6 +78,8 @@ class Http(HttpToolsProtocol):
         self._unread = 0
         """Bytes since the last that meant anything: what the parser may be keeping."""
         self._head = 0
+        self._answering: RequestResponseCycle | None = None
+        """Which may be an older request than `cycle`, the last that came."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # As uvicorn's own.
         """Give a new connection as long as the headers of a request may take."""
@@ -87,6 +91,9 @@ class Http(HttpToolsProtocol):
         self._coming.end()
         self._going.end()
         super().connection_lost(exc)
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         """Take what came; let go of headers without end, and of empty lines that keep a connection."""
@@ -122,6 +129,7 @@ class Http(HttpToolsProtocol):
             raise Overdone
         self._unread, self._in_head, self._in_body = 0, False, True
         self._coming.start(BODY_SECONDS, self._too_slow)
+        self.scope[GONE] = self.transport.is_closing  # type: ignore[typeddict-unknown-key]  # A key of ours.
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -146,6 +154,10 @@ class Http(HttpToolsProtocol):
         self._coming.end()
         self._going.end()
         super().handle_websocket_upgrade()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no request; in the midst of an answer there is no place to say so."""

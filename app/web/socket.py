@@ -285,7 +285,10 @@ async def _counted(who: Person, place: str) -> AsyncIterator[None]:
 @router.websocket("/ws/sessions/{session}")
 async def chat(socket: WebSocket, session: str) -> None:
     """Open the socket of a session for its owner."""
-    await socket.accept()
+    try:
+        await socket.accept()
+    except OSError:  # Who asked has hung up already; uvicorn's word for it is no WebSocketDisconnect here.
+        return
     state = socket.app.state
     try:
         who = await person(socket)

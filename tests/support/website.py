@@ -15,6 +15,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 from starlette.datastructures import State
+from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
@@ -79,14 +80,14 @@ def _application() -> Iterator[FastAPI]:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Site]:
-    """Serve for as long as the block runs."""
-    with socket.socket() as listening, _application() as app:
+async def serving(given: ASGIApp | None = None) -> AsyncIterator[Site]:
+    """Serve for as long as the block runs: the whole application, or one that a test made."""
+    with socket.socket() as listening, contextlib.nullcontext(given) if given else _application() as app:
         listening.bind(("127.0.0.1", 0))
         config = uvicorn.Config(
             lambda: app,
             timeout_graceful_shutdown=1,
-            lifespan="on",
+            lifespan="off" if given else "on",
             **OPTIONS,
         )
         server = _Server(config)

@@ -1,20 +1,24 @@
 """Ten people chat while clients of every kind do their worst; how long they wait is `make bench-hostile`'s to say."""
 
 import asyncio
+import itertools
 import threading
+import time
 
 import httpx
 import pytest
 from fastapi import FastAPI, WebSocket
 from limits import RateLimitItemPerHour, RateLimitItemPerMinute, RateLimitItemPerSecond
 from starlette.requests import HTTPConnection
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.protocols.utils import ClientDisconnected
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from app.services import limits, tokens
 from app.services.person import Person
 from app.web import aside, pace, socket
+from app.web.patience import GONE
 from app.wire.errors import Busy, Unavailable
 from app.wire.states import Door
 from tests.support import hostile
@@ -71,6 +75,46 @@ async def test_who_asks_too_fast_waits_and_nobody_else_does(site: Site, ada: Mem
             async with connect(url, local_addr=("127.0.0.3", 0)):
                 pass
         assert {(await here.get("/login")).status_code for _ in range(5)} == {200}, "the machine itself is not counted"
+
+
+async def test_those_who_waited_come_in_one_by_one_and_who_hung_up_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were they let in together as the window moves on, everybody would wait for all of them every ten seconds."""
+    came: list[tuple[int, float]] = []
+    gone: set[int] = set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        came.append((scope["number"], time.monotonic()))
+
+    def asked(number: int) -> Scope:
+        return {"type": "http", "client": ("192.0.2.1", 1), "headers": [], "number": number, GONE: lambda: number in gone}
+
+    monkeypatch.setattr(pace, "RATE", RateLimitItemPerSecond(5))
+    paced = pace.Pace(app)
+    async with asyncio.TaskGroup() as group:
+        for number in range(10):
+            group.create_task(paced(asked(number), _nothing, _nothing))
+        await asyncio.sleep(0)
+        gone.update((6, 7))
+    assert [number for number, _ in came] == [0, 1, 2, 3, 4, 5, 8, 9]
+    times = [when for _, when in came]
+    assert times[4] - times[0] < 0.2 <= times[5] - times[0], "a page's requests do not wait"
+    assert all(later - earlier > 0.15 for earlier, later in itertools.pairwise(times[4:])), times
+    await paced(asked(10), _nothing, _nothing)
+    assert not paced._lines, "nothing is kept of who does not wait any more"
+
+
+async def test_who_hangs_up_before_the_handshake_is_no_error() -> None:
+    async def hung_up(_: Message) -> None:
+        raise ClientDisconnected
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    await socket.chat(WebSocket({"type": "websocket", "app": FastAPI()}, receive, hung_up), "any")
+
+
+async def _nothing(*_: object) -> Message:
+    raise AssertionError
 
 
 async def test_what_takes_long_waits_aside_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:

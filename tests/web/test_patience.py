@@ -13,15 +13,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from starlette.types import Receive, Scope, Send
 from websockets.frames import CloseCode, Frame, Opcode
 
 from app.web import patience, server
 from app.web.deps import cookie_name
+from app.web.patience import GONE
 from app.web.security import HEADERS
 from tests.fuzz.million import bend
 from tests.support.people import Member
 from tests.support.waiting import PATIENCE
-from tests.support.website import Site
+from tests.support.website import Site, serving
 
 SOON = 0.3
 """What the tests take for the seconds of real life."""
@@ -169,6 +171,23 @@ async def test_what_has_no_end_is_cut_short(site: Site) -> None:
         async with raw(site) as client:
             await client.say(begin)
             assert await client.pour(again) < FAR_MORE, what
+
+
+async def test_who_hangs_up_is_gone_for_each_request_that_lay_on_the_other() -> None:
+    """uvicorn tells the last that came only; the one that is answered would write on a closed connection, which is an error."""
+    began, told = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            began.set()
+        assert scope[GONE](), "as whoever looks in between is told"
+        told.set()
+
+    async with serving(app) as site, asyncio.timeout(PATIENCE):
+        async with raw(site) as client:
+            await client.say(request(site) * 3)
+            await began.wait()
+        await told.wait()
 
 
 async def test_an_answer_that_nobody_takes_is_not_waited_for(site: Site, hurried: None) -> None:
