@@ -16,8 +16,8 @@ FIRST: Final = bytes(32)
 """What the first record names as the hash before it."""
 
 
-def record(tx: Transaction, actor: str, door: Door, action: str, subject: str = "", **details: Any) -> None:
-    """Append a record to the trail, in the transaction of the act itself; details are metadata, never text."""
+def record(tx: Transaction, actor: str, door: Door, action: str, subject: str = "", **details: Any) -> AuditRecord:
+    """Append a record to the trail, in the transaction of the act itself, and return it; details are metadata, never text."""
     tx.execute(select(func.pg_advisory_xact_lock(LOCK)))
     last = tx.execute(select(AuditRecord.id, AuditRecord.hash).order_by(AuditRecord.id.desc()).limit(1)).first()
     row = AuditRecord(
@@ -33,6 +33,7 @@ def record(tx: Transaction, actor: str, door: Door, action: str, subject: str = 
     row.hash = digest(row)
     tx.add(row)
     tx.flush()
+    return row
 
 
 def digest(row: AuditRecord) -> bytes:

@@ -16,6 +16,7 @@ import orjson
 
 from app.core import keys, objects
 from app.services.backup_tables import Prints
+from app.services.restore_notes import Note
 from app.wire import chunks
 from app.wire.errors import BadInput, EnvelopeError, EnvelopeForged, NotFound
 
@@ -188,24 +189,24 @@ def chosen(wanted: str) -> str:
     raise NotFound(f"There is no backup {wanted!r} in the object store. There are: {named}.")
 
 
-def audit_heads(restores: Sequence[tuple[str, datetime]] = ()) -> tuple[dict[int, str], list[str]]:
+def audit_heads(restores: Sequence[Note] = ()) -> tuple[dict[int, str], list[str]]:
     """Return the newest record's number and hash of each backup: they lie where who changes the trail does not reach.
 
     Beside them, which backups could not be asked: one that does not open takes away no other's word.
-    `restores` are the backups that were brought back, and when: what was backed up between such a backup and its coming
+    `restores` are the notes of backups that were brought back: what was backed up between such a backup and its coming
     back is of a trail that was left behind.
     """
     heads: dict[int, str] = {}
     unread = []
     for backup in whole():
-        if any(taken_at(brought) < taken_at(backup) <= at for brought, at in restores):
-            continue
         try:
-            number, noted = manifest(backup).audit
+            found = manifest(backup)
         except (BadInput, NotFound):
             unread.append(backup)
             continue
-        if number:
+        taken = datetime.fromisoformat(found.taken_at)
+        number, noted = found.audit
+        if number and not any(note.leaves_behind(taken) for note in restores):
             heads[int(number)] = str(noted)
     return heads, unread
 

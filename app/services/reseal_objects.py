@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from app.core import keys, objects
-from app.services import backup_store, transcripts
+from app.services import backup_store, restore_notes, transcripts
 from app.wire import chunks
 from app.wire.envelope import Ring
 from app.wire.errors import EnvelopeForged, NotFound
@@ -19,11 +19,16 @@ BACKUP: Final = backup_store.PREFIX
 
 
 def names(after: str = "") -> Iterator[str]:
-    """Yield what there is to look at behind `after`: each backup's folder, then each transcript's key; nothing without a store."""
+    """Yield what there is to look at behind `after`, in order: backups' folders, keys of restores' notes, of transcripts.
+
+    Nothing without a store.
+    """
     if not objects.configured():
         return
-    if after < transcripts.PREFIX:
+    if after < restore_notes.PREFIX:
         yield from (one for one in sorted(BACKUP + backup for backup in backup_store.whole()) if one > after)
+    if after < transcripts.PREFIX:
+        yield from (one for one in restore_notes.listed() if one > after)
     for one in objects.listed(transcripts.PREFIX, after if after > transcripts.PREFIX else ""):
         yield one.key
 
@@ -48,6 +53,8 @@ def reseal(name: str) -> bool:
     try:
         if name.startswith(BACKUP):
             return _backup(name.removeprefix(BACKUP))
+        if name.startswith(restore_notes.PREFIX):
+            return _note(name)
         return _object(name, f"transcript/{name.split('/')[1]}")
     except NotFound:
         return False  # Removed meanwhile: too old, or deleted by its owner.
@@ -70,6 +77,13 @@ def _backup(backup: str) -> bool:
         backup_store.keep_proof(backup, proof)
         changed = True
     return changed
+
+
+def _note(key: str) -> bool:
+    try:
+        return _object(key, restore_notes.name(key))
+    except EnvelopeForged:
+        return False  # None of ours, put there by whoever has the store: it may not hold up the change of keys.
 
 
 def _object(key: str, name: str) -> bool:

@@ -8,15 +8,16 @@ from typing import Any, Final
 import psycopg2
 import structlog
 from psycopg2.sql import SQL, Identifier
-from sqlalchemy import make_url
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.orm import Session as Transaction
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from app.core import db, pgtools, redis
 from app.core.config import settings
-from app.core.db import transaction
-from app.services import audit, backup_store, backups, logins, proof
+from app.services import audit, backup_store, backups, logins, proof, restore_notes
 from app.services.backup_store import Manifest
 from app.services.backups import LOCK, Progress
+from app.services.restore_notes import Note
 from app.wire.errors import BadInput, Busy, MeatLizardError
 from app.wire.states import Door
 
@@ -66,15 +67,19 @@ def live(backup: str, actor: str, door: Door, progress: Progress = lambda *_: No
             cursor.execute(SQL("create database {}").format(Identifier(aside)))
             _made(pgtools.beside(url, aside), manifest, progress)
             progress("swap", 0.0)
-            _swap(cursor, name, aside)
+            note = _recorded(pgtools.beside(url, aside), manifest, actor, door)
+            restore_notes.keep(note)
+            try:
+                _swap(cursor, name, aside)
+            except BaseException:
+                restore_notes.remove(note)
+                raise
         finally:
             release(cursor, name)
             _drop_leftovers(cursor, name)
     db.engine().dispose()
     progress("swap", 1.0)
     _empty_redis()
-    with transaction() as tx:
-        audit.record(tx, actor, door, "backup.restore", backup)
     backups.adopt()
     log.info("backup.restored", backup=backup)
     return manifest
@@ -90,6 +95,20 @@ def _made(url: str, manifest: Manifest, progress: Progress) -> None:
         progress("migrate", 1.0)
     if problems:
         raise MeatLizardError(f"The backup {manifest.id} is not good, and nothing was changed: {'; '.join(problems[:3])}.")
+
+
+def _recorded(url: str, manifest: Manifest, actor: str, door: Door) -> Note:
+    """Tell of the restore in the trail that is about to be the platform's, and return the note that bears it out.
+
+    There and not afterwards: the record and what it tells of come to be in the same step.
+    """
+    engine = create_engine(url)
+    try:
+        with Transaction(engine) as tx, tx.begin():
+            row = audit.record(tx, actor, door, "backup.restore", manifest.id)
+            return Note(row.hash.hex(), manifest.id, manifest.taken_at, row.at.isoformat())
+    finally:
+        engine.dispose()
 
 
 @contextmanager

@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import psycopg2
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import func, select, text
 
 from app.commands.audit import audit_verify
-from app.core import keys, migrate, objects, pgtools, redis
+from app.core import keyfile, keys, migrate, objects, pgtools, redis
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import AuditRecord, Backup, Login, Message, Turn, User
@@ -26,12 +27,16 @@ from app.services import (
     backup_tables,
     backups,
     proof,
+    reseal_objects,
     restore,
+    restore_notes,
     session_list,
     sessions,
+    trail,
     transcripts,
 )
 from app.wire import names
+from app.wire.envelope import Ring
 from app.wire.errors import BadInput, Busy, MeatLizardError, NotFound, Unavailable
 from app.wire.states import Door
 from tests.support import nodes, tasks
@@ -459,3 +464,81 @@ def test_junk_in_the_store_silences_no_backup(servers: Servers, ada: Member, cap
     backups.thin_out()
     backups.adopt()
     assert backup in backup_store.whole()
+
+
+def gone_back(backup: str) -> None:
+    """What whoever has the database can do: the trail cut to a backup's head, and a restore told of in its place."""
+    head, _ = backup_store.manifest(backup).audit
+    with transaction() as tx:
+        tx.execute(text("delete from audit_log where id > :head"), {"head": head})
+        audit.record(tx, "cli", Door.CLI, "backup.restore", backup)
+
+
+def acted(action: str) -> None:
+    with transaction() as tx:
+        audit.record(tx, "eve", Door.WEB, action)
+
+
+def test_a_restore_that_never_was_takes_away_no_backups_word(
+    servers: Servers, ada: Member, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The chain has no key: what bears a restore out is a note that has one."""
+    backup = take()
+    acted("misdeed")
+    take()
+    gone_back(backup)
+    assert trail.verified().sound, "nothing in the trail itself tells"
+    with pytest.raises(MeatLizardError, match="was changed, removed"):
+        audit_verify()
+    assert "no note sealed by this platform" in capsys.readouterr().err
+
+
+def test_a_restore_is_borne_out_also_under_another_key(servers: Servers, ada: Member, capsys: pytest.CaptureFixture[str]) -> None:
+    before = keys.master()
+    backup = take()
+    acted("folly")
+    left_behind = take()
+    restore.live(backup, "test", Door.CLI)
+    acted("work")
+    after = take()
+    audit_verify()
+    heads, _ = backup_store.audit_heads(restore_notes.of_the_trail()[0])
+    assert set(heads) == {backup_store.manifest(one).audit[0] for one in (backup, after)}, left_behind
+    [key] = restore_notes.listed()
+    for junk in ("restores/junk", restore_notes.key("ab" * 32)):
+        objects.put(junk, b"MLC1" + bytes(200))
+    try:
+        new = Ring.parse(Fernet.generate_key().decode())
+        keyfile.write(Ring((*new.keys, *before.keys)))
+        walk, name = reseal_objects.Walk(), ""
+        while (name := walk.after(name) or "") != "":
+            reseal_objects.reseal(name)
+        keyfile.write(new)
+        capsys.readouterr()
+        audit_verify()
+        assert capsys.readouterr().err == ""
+        # One restore's note is no other's: copied beside another record it does not open.
+        gone_back(backup)
+        with transaction() as tx:
+            forged = tx.scalars(select(AuditRecord).order_by(AuditRecord.id.desc()).limit(1)).one()
+        objects.put(restore_notes.key(forged.hash.hex()), objects.get(key))
+        with pytest.raises(MeatLizardError, match="was changed, removed"):
+            audit_verify()
+    finally:
+        keyfile.write(before)
+
+
+def test_a_restore_that_did_not_come_to_be_leaves_no_note(
+    servers: Servers, ada: Member, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = take()
+
+    def broken(*_: Any) -> None:
+        assert len(list(restore_notes.listed())) == 1
+        raise MeatLizardError("It broke.")
+
+    monkeypatch.setattr(restore, "_swap", broken)
+    with pytest.raises(MeatLizardError, match="It broke"):
+        restore.live(backup, "test", Door.CLI)
+    assert list(restore_notes.listed()) == []
+    assert restore_notes.of_the_trail() == ([], [])

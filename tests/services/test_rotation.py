@@ -263,7 +263,7 @@ def test_a_store_full_of_transcripts_is_not_listed_for_each_of_them(ada: Member)
     moments = 1
     while rotation.work():
         moments += 1
-    assert len(asked) <= 2 * moments, "once the backups and once the transcripts, each time that the worker takes it up"
+    assert len(asked) <= 3 * moments, "once the backups, the notes of restores and the transcripts, each time that the worker takes it up"
     for key in stored:
         assert chunk_of(key, Ring(keys.archive().keys[:1])) == b"words"
 
@@ -280,6 +280,9 @@ def test_a_walk_goes_on_from_any_place_and_begins_anew_where_another_did(ada: Me
     assert walk.after("") == "backups/20261123T000000Z-0001"
     assert reseal_objects.Walk().after(stored[1]) == stored[2]
     assert reseal_objects.Walk().after(stored[3]) is None
+    objects.put("restores/ab.sealed", b"x")
+    assert reseal_objects.Walk().after("backups/20261123T000000Z-0001") == "restores/ab.sealed"
+    assert reseal_objects.Walk().after("restores/ab.sealed") == stored[0]
 
 
 def test_after_a_theft_nothing_is_handed_over_and_nobody_on_redis_stops_it(ada: Member) -> None:
