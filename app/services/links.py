@@ -1,6 +1,7 @@
 """Who somebody in Discord is here: an account of their own making, or the one they linked by a one-time code."""
 
 import hashlib
+import hmac
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session as Transaction
 
+from app.core import keys
 from app.core.broker import ask_relay
 from app.core.config import settings
 from app.core.db import transaction
@@ -38,6 +40,9 @@ TRIES: Final = RateLimitItemPerMinute(5, 10)
 """Codes that one person in Discord may try: 5 in 10 minutes."""
 ALL_TRIES: Final = RateLimitItemPerMinute(100, 10)
 """Codes that all people together may try, so that many accounts in Discord do not guess faster than one."""
+MARK_LENGTH: Final = 32
+"""Hexadecimal characters, 128 bits: what stands in a button may have 100 in all."""
+NOT_GOOD: Final = "This code is not good: it was used, is over ten minutes old, or has a slip in it. Get a new one."
 RANKS: Final = ("guest", "member", "admin", "owner")
 ONLY_WAY: Final = "Discord is the only way to sign in to this account. Set a password on its page first, then unlink it."
 SHUT: Final = "Your account here is shut. Ask an administrator of this platform."
@@ -71,25 +76,64 @@ def code(user_id: str) -> str:
     return f"{made[:5]}-{made[5:]}"
 
 
-def claim(code: str, discord_id: int, name: str) -> Person:
-    """Link somebody in Discord to the account that showed the code; what they said so far goes along with them.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What somebody in Discord is asked before they are linked: to which account."""
 
-    Raises BadInput for a code that is not good (any more), Busy after too many tries.
+    account: str
+    """Its id."""
+    name: str
+    mark: str
+    """Hexadecimal; good for this code and this person in Discord alone, and tells nothing of the code."""
+
+
+def offer(code: str, discord_id: int) -> Offer:
+    """Return the account that showed a code, for whoever gave the code to say yes to; nothing is linked or used up yet.
+
+    Raises BadInput for a code that is not good (any more) and where the two cannot be linked, Busy after too many tries,
+    NotAllowed for one who is shut out.
     """
     # One's own first: who has none left takes none of everybody's.
     if not (_limiter().hit(TRIES, "link", str(discord_id)) and _limiter().hit(ALL_TRIES, "link")):
         raise Busy("Too many codes were tried. Wait ten minutes, then let the page show a new one.")
     with transaction() as tx:
-        used = delete(LinkCode).where(LinkCode.code_hash == _hash(code), LinkCode.expires_at > now())
-        user_id = tx.scalar(used.returning(LinkCode.user_id))
-        user = tx.get(User, user_id) if user_id else None
-        if user is None or user.disabled_at is not None:
-            raise BadInput("This code is not good: it was used, is over ten minutes old, or has a slip in it. Get a new one.")
+        row = tx.scalar(select(LinkCode).where(LinkCode.code_hash == _hash(code), LinkCode.expires_at > now()))
+        user = tx.get(User, row.user_id) if row else None
+        if row is None or user is None or user.disabled_at is not None:
+            raise BadInput(NOT_GOOD)
+        _check(tx, user, discord_id)
+        return Offer(str(user.id), user.name, _marks(row, discord_id)[0])
+
+
+def confirm(account: str, mark: str, discord_id: int, name: str) -> Person:
+    """Link somebody in Discord to the account of an offer that was made to them; what they said so far goes along.
+
+    The code is used up by it; done twice, it is done once. Raises BadInput where the code is not good any more or the mark
+    is another's, NotAllowed for one who is shut out.
+    """
+    with transaction() as tx:
+        row = tx.get(LinkCode, UUID(account), with_for_update=True)
+        if row is None or not any(hmac.compare_digest(mark, one) for one in _marks(row, discord_id)):
+            found = _found(tx, discord_id)
+            if found is None or found[0].own or str(found[1].id) != account:
+                raise BadInput(NOT_GOOD)
+            return Person(account, found[1].name, found[1].role)
+        user = tx.get_one(User, row.user_id)
+        if row.expires_at <= now() or user.disabled_at is not None:
+            raise BadInput(NOT_GOOD)
+        tx.delete(row)
         merged = _attach(tx, user, discord_id, name, Door.DISCORD)
         person = Person(str(user.id), user.name, user.role)
     _after(person.id, merged)
     _show_channels(person.id, discord_id, sees=True)
     return person
+
+
+def _marks(row: LinkCode, discord_id: int) -> list[str]:
+    # It stands in a button: with nothing in it to guess codes by, and nothing to be kept anywhere until it is pressed.
+    body = b"|".join((row.user_id.bytes, row.code_hash, str(discord_id).encode()))
+    ring = keys.master().derive("link")
+    return [hmac.new(key, body, "sha256").hexdigest()[:MARK_LENGTH] for key in ring.keys]
 
 
 def attach(user_id: str, discord_id: int, name: str, door: Door, login: str | None = None) -> None:
@@ -113,7 +157,8 @@ class _Merged:
     logins: list[bytes]
 
 
-def _attach(tx: Transaction, user: User, discord_id: int, name: str, door: Door) -> _Merged | None:
+def _check(tx: Transaction, user: User, discord_id: int) -> DiscordLink | None:
+    """Return what somebody in Discord is linked to so far, locked; raise where they cannot be linked to an account."""
     if tx.scalar(select(DiscordLink).where(DiscordLink.user_id == user.id)):
         raise BadInput("That account is linked to somebody in Discord already: unlink that first.")
     before = tx.get(DiscordLink, discord_id, with_for_update=True)
@@ -123,6 +168,11 @@ def _attach(tx: Transaction, user: User, discord_id: int, name: str, door: Door)
             raise NotAllowed(SHUT)
         if not before.own:
             raise BadInput("You are linked to an account already: /unlink that first.")
+    return before
+
+
+def _attach(tx: Transaction, user: User, discord_id: int, name: str, door: Door) -> _Merged | None:
+    before = _check(tx, user, discord_id)
     merged = _merge(tx, before, user.id) if before is not None else None
     tx.add(DiscordLink(discord_id=discord_id, user_id=user.id, name=_shown(name)))
     audit.record(tx, user.name, door, "link", user.name, discord_id=discord_id, merged=before is not None)

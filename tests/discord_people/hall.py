@@ -74,6 +74,12 @@ class Hall:
         found = [one for one in store.messages.values() if one.only_for == user and one.flags & EPHEMERAL]
         return [one.content for one in sorted(found, key=lambda one: one.id)]
 
+    def whispered_buttons(self, member: str = "ada") -> int:
+        """The newest message that only one person sees and that has buttons; 0 where there is none."""
+        user = self.id(member)
+        found = [one.id for one in self.sandbox.world.store.messages.values() if one.only_for == user and one.components]
+        return max(found, default=0)
+
     def buttons(self, message: int) -> dict[str, str]:
         """The buttons of a message: what stands on each, and its id or address."""
         rows = self.sandbox.world.store.messages[message].components

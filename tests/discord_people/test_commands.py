@@ -64,7 +64,7 @@ async def test_every_command_answers_before_any_server_does(hall: Hall, monkeypa
 
         return wait
 
-    for name in ("enter", "claim", "unlink"):
+    for name in ("enter", "offer", "unlink"):
         monkeypatch.setattr(links, name, slow(getattr(links, name)))
     commands = [one.body for one in hall.sandbox.world.store.commands.values()]
     assert len(commands) >= len(ADMINISTRATORS) + len(NEEDED)

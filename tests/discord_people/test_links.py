@@ -11,10 +11,11 @@ from app.core.db import transaction
 from app.core.models import Identity, LinkCode, User
 from app.services import accounts, asking, chats, limits, links, logins, membership, overview, sessions, turns
 from app.services.limits import Kind
-from app.wire.errors import BadInput, Busy, NotAllowed, NotSignedIn
+from app.wire.errors import BadInput, Busy, NotAllowed, NotSignedIn, Unavailable
 from app.wire.states import Door
 from tests.discord_people.hall import Hall
-from tests.support import caches
+from tests.sandbox.people import Refused
+from tests.support import caches, linking
 from tests.support.nodes import PlayedNode, finish, jobs
 from tests.support.people import Member
 from tests.support.servers import Servers
@@ -34,7 +35,11 @@ async def test_what_was_asked_before_comes_along(hall: Hall, site: Site, ada: Me
         assert "Show a code" in (await browser.get("/discord")).text
         code = (await browser.post("/api/link")).json()["secret"]
         await hall.run("link", code=code.lower().replace("-", " "))
+        await hall.whispered("Link this Discord account to the account ada?")
+        assert (await hall.person()).id == own.id, "asked is not linked"
+        await hall.press("Link", hall.whispered_buttons())
         await hall.whispered("Linked: you are ada here.")
+        assert not hall.whispered_buttons(), "what was answered asks no more"
         assert (await hall.person()).id == ada.id
         assert [one["title"] for one in (await browser.get("/api/sessions")).json()["sessions"]] == ["Before the link"]
         assert "<strong>ada</strong>" in (await browser.get("/discord")).text
@@ -48,6 +53,77 @@ async def test_what_was_asked_before_comes_along(hall: Hall, site: Site, ada: Me
     await node.answer("Welcome.")
     await hall.reads("Welcome.", "stand-in")
     assert (await hall.person()).id != ada.id
+
+
+async def test_a_code_is_used_up_by_yes_alone(hall: Hall, ada: Member) -> None:
+    code = await asyncio.to_thread(links.code, ada.id)
+    await hall.run("link", code=code)
+    await hall.whispered("account ada?")
+    with pytest.raises(Refused):
+        await hall.press("Link", hall.whispered_buttons(), member="bob")
+    await hall.press("Cancel", hall.whispered_buttons())
+    await hall.whispered("Nothing was linked.")
+    assert await asyncio.to_thread(links.user_of, hall.id("ada")) is None
+    # Asked twice: the newer code ended the older, whose question links nothing any more.
+    await hall.run("link", code=code)
+    await hall.whispered("account ada?")
+    old = hall.whispered_buttons()
+    newer = await asyncio.to_thread(links.code, ada.id)
+    await hall.press("Link", old)
+    await hall.whispered("This code is not good")
+    assert await asyncio.to_thread(links.user_of, hall.id("ada")) is None
+    await hall.run("link", code=newer)
+    await hall.whispered("account ada?")
+    await hall.press("Link", hall.whispered_buttons())
+    await hall.whispered("Linked: you are ada here.")
+
+
+async def test_a_question_waits_out_a_restart_and_a_server_that_is_away(empty: Hall, ada: Member, monkeypatch) -> None:
+    async with empty.server_bot():
+        await empty.run("link", code=await asyncio.to_thread(links.code, ada.id))
+        await empty.whispered("account ada?")
+    real = links.confirm
+
+    def away(*_: object) -> None:
+        raise Unavailable
+
+    async with empty.server_bot():
+        question = empty.whispered_buttons()
+        monkeypatch.setattr(links, "confirm", away)
+        await empty.press("Link", question)
+        await empty.until(lambda: len(empty.whispers()) == 2)
+        monkeypatch.setattr(links, "confirm", real)
+        await empty.press("Link", question)
+        await empty.until(lambda: "Linked: you are ada here." in empty.whispers()[0])
+
+
+def test_what_was_offered_to_one_is_for_nobody_else(servers: Servers, ada: Member, bob: Member) -> None:
+    offer = links.offer(links.code(ada.id), BOB)
+    for account, mark, who in (
+        (offer.account, offer.mark, BOB + 1),
+        (offer.account, "0" * links.MARK_LENGTH, BOB),
+        (bob.id, offer.mark, BOB),
+    ):
+        with pytest.raises(BadInput, match="not good"):
+            links.confirm(account, mark, who, "mallory")
+    assert links.confirm(offer.account, offer.mark, BOB, "bob").id == ada.id
+    assert links.confirm(offer.account, offer.mark, BOB, "bob").id == ada.id, "pressed twice, it is done once"
+    links.unlink(BOB, Door.DISCORD)
+    with pytest.raises(BadInput, match="not good"):
+        links.confirm(offer.account, offer.mark, BOB, "bob")
+
+
+def test_an_offer_ends_with_its_code(servers: Servers, ada: Member) -> None:
+    offer = links.offer(links.code(ada.id), BOB)
+    with transaction() as tx:
+        row = tx.query(LinkCode).one()
+        row.expires_at = row.expires_at.replace(year=2020)
+    with pytest.raises(BadInput, match="not good"):
+        links.confirm(offer.account, offer.mark, BOB, "bob")
+    offer = links.offer(links.code(ada.id), BOB)
+    logins.end_everywhere(logins.person(ada.login), Door.WEB)
+    with pytest.raises(BadInput, match="not good"):
+        links.confirm(offer.account, offer.mark, BOB, "bob")
 
 
 def test_whoever_signs_in_by_discord_alone_keeps_the_link(servers: Servers, ada: Member, monkeypatch) -> None:
@@ -77,7 +153,7 @@ def test_what_an_account_of_discords_own_had_goes_along(servers: Servers, ada: M
     assert used() == 1000
     asking.submit(own, sessions.create(own.id).id, str(uuid4()), "Why?", None, Door.DISCORD)
     finish(jobs()[0], prompt_tokens=100, completion_tokens=200)
-    links.claim(links.code(ada.id), BOB, "bob")
+    linking.claim(links.code(ada.id), BOB, "bob")
     assert used() == 700, "what was used in Discord today counts"
     links.unlink(BOB, Door.DISCORD)
     after = {one.kind: one.left for one in limits.left(links.enter(BOB, "bob", []).id)}
@@ -92,8 +168,8 @@ def test_who_guesses_codes_locks_out_nobody_else(servers: Servers, ada: Member, 
     monkeypatch.setattr(links, "ALL_TRIES", RateLimitItemPerMinute(7, 10))
     for _ in range(12):
         with pytest.raises((BadInput, Busy)):
-            links.claim("AAAAA-AAAAA", BOB + 1, "mallory")
-    assert links.claim(links.code(ada.id), BOB, "bob").id == ada.id
+            linking.claim("AAAAA-AAAAA", BOB + 1, "mallory")
+    assert linking.claim(links.code(ada.id), BOB, "bob").id == ada.id
 
 
 def test_an_account_that_bears_somebodys_number_is_not_theirs(servers: Servers) -> None:
@@ -107,7 +183,7 @@ def test_an_account_that_bears_somebodys_number_is_not_theirs(servers: Servers) 
 
 
 def test_whoever_is_shut_out_stays_out_whatever_they_link(servers: Servers, ada: Member, bob: Member) -> None:
-    links.claim(links.code(ada.id), BOB, "bob")
+    linking.claim(links.code(ada.id), BOB, "bob")
     accounts.disable(ada.name, "test", Door.CLI)
     with pytest.raises(NotAllowed, match="is shut"):
         links.unlink(BOB, Door.DISCORD)
@@ -116,7 +192,7 @@ def test_whoever_is_shut_out_stays_out_whatever_they_link(servers: Servers, ada:
     own = links.enter(BOB + 1, "another", [])
     accounts.disable(own.name, "test", Door.CLI)
     with pytest.raises(NotAllowed, match="is shut"):
-        links.claim(links.code(bob.id), BOB + 1, "another")
+        linking.claim(links.code(bob.id), BOB + 1, "another")
     with pytest.raises(NotAllowed, match="is shut"):
         links.attach(bob.id, BOB + 1, "another", Door.WEB)
     assert [one.disabled_at is None for one in accounts.users() if one.name == own.name] == [False], "the ban is still there"
@@ -137,11 +213,11 @@ def test_a_code_ends_with_the_logins_of_whoever_made_it(ada: Member, way: str) -
             accounts.disable("ada", "test", Door.CLI)
             accounts.enable("ada", "test", Door.CLI)
     with pytest.raises(BadInput, match="not good"):
-        links.claim(code, BOB, "bob")
+        linking.claim(code, BOB, "bob")
 
 
 async def test_both_doors_have_one_conversation(hall: Hall, site: Site, ada: Member, node: PlayedNode) -> None:
-    await asyncio.to_thread(links.claim, links.code(ada.id), hall.id("ada"), "ada")
+    await asyncio.to_thread(linking.claim, links.code(ada.id), hall.id("ada"), "ada")
     session = ada.session()
     async with site.page(ada, session) as page:
         await page.ask("The secret word is Rhododendron")
@@ -181,7 +257,7 @@ async def test_both_doors_have_one_conversation(hall: Hall, site: Site, ada: Mem
 
 
 async def test_a_prompt_of_the_page_is_not_asked_again_in_discord(hall: Hall, site: Site, ada: Member, node: PlayedNode) -> None:
-    await asyncio.to_thread(links.claim, links.code(ada.id), hall.id("ada"), "ada")
+    await asyncio.to_thread(linking.claim, links.code(ada.id), hall.id("ada"), "ada")
     session = ada.session()
     async with site.page(ada, session) as page:
         await page.ask("The secret word is Rhododendron")
@@ -218,15 +294,15 @@ def test_a_code_is_good_once_and_for_ten_minutes(servers: Servers, ada: Member, 
         assert code.replace("-", "").encode() not in row.code_hash
         row.expires_at = row.expires_at.replace(year=2020)
     with pytest.raises(BadInput):
-        links.claim(code, BOB, "bob")
+        linking.claim(code, BOB, "bob")
     first, second = links.code(ada.id), links.code(ada.id)
     with pytest.raises(BadInput):
-        links.claim(first, BOB, "bob")
-    assert links.claim(second, BOB, "bob").id == ada.id
+        linking.claim(first, BOB, "bob")
+    assert linking.claim(second, BOB, "bob").id == ada.id
     with pytest.raises(BadInput, match="linked to bob in Discord already"):
         links.code(ada.id)
     with pytest.raises(BadInput, match="linked to an account already"):
-        links.claim(links.code(bob.id), BOB, "bob")
+        linking.claim(links.code(bob.id), BOB, "bob")
     assert links.unlink(BOB, Door.DISCORD) == "ada"
     assert links.user_of(BOB) is None
 
@@ -235,10 +311,10 @@ def test_codes_cannot_be_guessed_for_long(servers: Servers, ada: Member) -> None
     code = links.code(ada.id)
     for _ in range(links.TRIES.amount):
         with pytest.raises(BadInput):
-            links.claim("AAAAA-AAAAA", BOB, "bob")
+            linking.claim("AAAAA-AAAAA", BOB, "bob")
     with pytest.raises(Busy):
-        links.claim(code, BOB, "bob")
-    assert links.claim(code, BOB + 1, "another").id == ada.id
+        linking.claim(code, BOB, "bob")
+    assert linking.claim(code, BOB + 1, "another").id == ada.id
 
 
 def test_guests_have_no_account_to_link(servers: Servers) -> None:
@@ -259,7 +335,7 @@ def test_roles_of_the_guild_count_while_they_are_held(servers: Servers, monkeypa
     with pytest.raises(NotAllowed):
         links.enter(BOB, "bob", [])
     owner = accounts.add("olga", None, "owner", "test", Door.CLI)
-    links.claim(links.code(owner), BOB, "bob")
+    linking.claim(links.code(owner), BOB, "bob")
     assert links.enter(BOB, "bob", []).role == "owner"
 
 
@@ -319,7 +395,7 @@ async def test_owners_see_their_sealed_channels_where_that_is_wished(empty: Hall
         await asyncio.to_thread(ada.session)
         await empty.until(lambda: [one for one in empty.sandbox.world.store.channels.values() if one.name.startswith("s-")])
         assert await seen() == []
-        await asyncio.to_thread(lambda: links.claim(links.code(ada.id), empty.id("ada"), "ada"))
+        await asyncio.to_thread(lambda: linking.claim(links.code(ada.id), empty.id("ada"), "ada"))
         await until_async(seen)
         await asyncio.to_thread(ada.session)
         await until_async(lambda: _two(seen))

@@ -13,6 +13,7 @@ from app.core.models import ApiToken, AuditRecord, Login, now
 from app.services import accounts, audit, invitations, links, logins, passwords, tokens
 from app.wire.errors import BadInput, NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door
+from tests.support import linking
 from tests.support.people import Member
 from tests.support.servers import Servers
 
@@ -356,7 +357,7 @@ def test_a_code_ends_with_the_logins(servers: Servers, end: Callable[[], None]) 
     code = links.code(add("grace"))
     end()
     with pytest.raises(BadInput, match="not good"):
-        links.claim(code, 4711, "the thief")
+        linking.claim(code, 4711, "the thief")
 
 
 def test_no_token_for_somebody_who_is_shut_out(servers: Servers) -> None:

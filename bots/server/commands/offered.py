@@ -41,5 +41,5 @@ def offer(client: discord.Client, people: People) -> Tree:
         for command in noun.commands(people):
             command.guild_only = True
             tree.add_command(command, guild=home)
-    client.add_dynamic_items(*buttons.DYNAMIC)
+    client.add_dynamic_items(*buttons.DYNAMIC, *link.DYNAMIC)
     return tree
