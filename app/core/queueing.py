@@ -63,7 +63,8 @@ local function drop(user, turn)
   redis.call('SREM', WAITING, turn)
 end
 
--- ARGS: turn, user, session, next attempt, affinity, front, ttl seconds, weight, most at once (0: no limit), model
+-- ARGS: turn, user, session, next attempt, affinity, front, ttl seconds, weight, most at once (0: no limit), model,
+--       tokens a day that its user may use ('' where it may run whatever they used)
 -- Puts a turn into its user's queue, once. A lease that it still holds is taken away first: this is its next attempt.
 local function enqueue(_, args)
   local turn, user, key = args[1], args[2], 'ml:turn:' .. args[1]
@@ -71,7 +72,8 @@ local function enqueue(_, args)
   local meta = redis.call('HMGET', key, 'fence', 'node')
   if meta[1] and tonumber(meta[1]) >= tonumber(args[4]) then return 0 end
   free(turn, meta[2])
-  redis.call('HSET', key, 'user', user, 'session', args[3], 'next', args[4], 'affinity', args[5], 'model', args[10])
+  redis.call('HSET', key, 'user', user, 'session', args[3], 'next', args[4], 'affinity', args[5], 'model', args[10],
+    'daily', args[11] or '')
   redis.call('EXPIRE', key, args[7])
   redis.call('SADD', WAITING, turn)
   redis.call('HSET', SHARES, user, args[8] .. ' ' .. args[9])
@@ -120,7 +122,16 @@ local function running()
   return count
 end
 
--- ARGS: ttl seconds
+-- A turn whose user has used up the day, or of whose use nothing is known, is not given out: it is let go of, and the
+-- sweeper ends it, or lets it wait again once it is known that there is something left.
+local function spent(user, daily, day)
+  if not daily or daily == '' then return false end
+  local used = redis.pcall('GET', 'ml:used:' .. user .. ':' .. day)
+  used = type(used) == 'string' and tonumber(used)
+  return not used or used >= tonumber(daily)
+end
+
+-- ARGS: ttl seconds, day
 -- The next user, their oldest turn that a free node can take, and that node: leased and fenced in one step.
 -- Answers turn, attempt, session, node, lane, time in ms, and whether there may be more to give out.
 local function pick(_, args)
@@ -134,12 +145,14 @@ local function pick(_, args)
     if most == 0 or (held[user] or 0) < most then
       for _, turn in ipairs(redis.call('LRANGE', queue, 0, LOOK - 1)) do
         local key = 'ml:turn:' .. turn
-        local meta = redis.call('HMGET', key, 'next', 'session', 'affinity', 'model')
+        local meta = redis.call('HMGET', key, 'next', 'session', 'affinity', 'model', 'daily')
         if not meta[1] then
           drop(user, turn)
         else
           local node = suited(found, meta[3] or '', meta[4] or '')
-          if node then
+          if node and spent(user, meta[5], args[2]) then
+            drop(user, turn)
+          elseif node then
             local score, time = tonumber(redis.call('ZSCORE', RING, user)), now()
             drop(user, turn)
             if score >= 0 then
@@ -246,14 +259,14 @@ redis.register_function('ml_enqueue', enqueue)
 redis.register_function('ml_pick_all', function(keys, args)
   local found = {}
   for i = 1, tonumber(args[2]) do
-    found[i] = pick(keys, args)
+    found[i] = pick(keys, {args[1], args[3]})
     if not found[i] then break end
   end
   return found
 end)
 redis.register_function('ml_enter', function(keys, args)
   -- A turn comes in, and the next one, which need not be the same, is given out: one round trip for both.
-  return {enqueue(keys, args), pick(keys, {args[7]}) or false}
+  return {enqueue(keys, args), pick(keys, {args[7], args[12]}) or false}
 end)
 redis.register_function('ml_remove', remove)
 redis.register_function('ml_release', release)

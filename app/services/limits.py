@@ -193,6 +193,27 @@ def spent(words: str) -> TooOften:
     return TooOften(words, max(1, round((_tomorrow() - now()).total_seconds())))
 
 
+def daily(user: str, role: str) -> int | None:
+    """Return how many tokens somebody may use in a day; None for any number."""
+    return of(Kind.TOKENS, f"user:{user}", f"role:{role}")
+
+
+def used_up(user: str, role: str) -> str | None:
+    """Return what is told of a waiting turn whose person has used up the day; None where there is something left.
+
+    Where Redis is away nothing is counted, and nobody is kept out.
+    """
+    if (most := daily(user, role)) is None:
+        return None
+    try:
+        over = _used(user) >= most
+    except redis.ERRORS as error:
+        log.warning("limits.off", error=str(error))
+        return None
+    # It stands in the conversation for good, so it names the moment, not how far that is.
+    return f"Your tokens of today are used up: {most:,}. The day ends at midnight UTC, {_tomorrow():%d %B}: press Retry then." if over else None
+
+
 def scopes(who: Person) -> tuple[str, str]:
     """Return under what somebody's own limits stand, the nearest first."""
     return f"user:{who.id}", f"role:{who.role}"

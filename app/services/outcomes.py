@@ -149,9 +149,15 @@ def _tell(told: Sequence[_Told]) -> None:
     events.close_all(
         [(str(one.row.session_id), str(one.row.id), one.row.attempt, EventKind(one.row.state), one.facts) for one in told]
     )
+    used: dict[str, int] = defaultdict(int)
+    for one in told:
+        if one.counted:
+            used[str(one.row.user_id)] += one.outcome.prompt_tokens + one.outcome.completion_tokens
+    # Before the slots: whoever gives them to the next turn must know what this one took.
+    for user, tokens in used.items():
+        limits.count_tokens(user, tokens)
     queue.release_all([(str(one.row.id), one.row.attempt, one.row.node) for one in told])
     metrics.put_all("turn", [tally.of(one.row, one.outcome) for one in told])
-    used: dict[str, int] = defaultdict(int)
     took: dict[str, list[float]] = defaultdict(list)
     for one in told:
         row = one.row
@@ -162,12 +168,9 @@ def _tell(told: Sequence[_Told]) -> None:
         underway.end(str(row.session_id), str(row.client_id), tokens)  # Once, by itself, whichever try comes to it.
         if not one.counted:
             continue
-        used[str(row.user_id)] += tokens
         if row.state == TurnState.DONE and row.node and row.leased_at:
             # As long as nobody else could have the slot: what ending takes is waited for as well.
             took[row.node].append((now() - row.leased_at).total_seconds() * 1000)
-    for user, tokens in used.items():
-        limits.count_tokens(user, tokens)
     for node, durations in took.items():
         estimate.remember(node, *durations)
     dispatch.dispatch()

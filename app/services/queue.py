@@ -6,6 +6,7 @@ from typing import Any
 
 from app.core import redis
 from app.core.functions import call, call_each
+from app.core.models import now
 from app.wire import names
 
 
@@ -39,14 +40,26 @@ class Waiting:
 
 
 def enqueue(
-    turn: str, user: str, session: str, attempt: int, affinity: str = "", *, front: bool = False, weight: int = 1, most: int = 0, model: str = ""
+    turn: str,
+    user: str,
+    session: str,
+    attempt: int,
+    affinity: str = "",
+    *,
+    front: bool = False,
+    weight: int = 1,
+    most: int = 0,
+    model: str = "",
+    daily: int | None = None,
 ) -> bool:
     """Let a turn wait for its next attempt; False where it waits already or that attempt was given out before.
 
     `weight` (1 to 10) is its person's share, `most` how many of theirs may run at once (0: as many as there are slots);
     with a `model`, only a node that has it takes the turn. `front`: it has lost its node, and nobody goes before it.
+    `daily` is how many tokens they may use in a day: where those are used up when it would be given out, it is let go of instead,
+    and the sweeper ends it.
     """
-    return bool(call("ml_enqueue", *_words(turn, user, session, attempt, affinity, front, weight, most, model)))
+    return bool(call("ml_enqueue", *_words(turn, user, session, attempt, affinity, front, weight, most, model, daily)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +73,30 @@ class Entry:
     weight: int = 1
     most: int = 0
     model: str = ""
+    daily: int | None = None
 
 
 def enter(entries: Sequence[Entry]) -> list[Lease]:
     """Let turns wait for their first attempt, and lease as many turns, whosever they are; all in one round trip."""
-    words = [_words(one.turn, one.user, one.session, 1, one.affinity, False, one.weight, one.most, one.model) for one in entries]
-    leases = (_lease(answer) for _, answer in call_each("ml_enter", words))
+    words = [_words(one.turn, one.user, one.session, 1, one.affinity, False, one.weight, one.most, one.model, one.daily) for one in entries]
+    leases = (_lease(answer) for _, answer in call_each("ml_enter", [(*each, _day()) for each in words]))
     return [lease for lease in leases if lease]
 
 
 def _words(
-    turn: str, user: str, session: str, attempt: int, affinity: str, front: bool, weight: int, most: int, model: str
+    turn: str, user: str, session: str, attempt: int, affinity: str, front: bool, weight: int, most: int, model: str, daily: int | None
 ) -> tuple[Any, ...]:
-    return turn, user, session, attempt, affinity, int(front), names.STREAM_TTL_SECONDS, weight, most, model
+    tokens = "" if daily is None else daily
+    return turn, user, session, attempt, affinity, int(front), names.STREAM_TTL_SECONDS, weight, most, model, tokens
+
+
+def _day() -> str:
+    return f"{now():%Y%m%d}"  # As what is used is counted under: app/services/limits.py.
 
 
 def pick_all(most: int) -> list[Lease]:
     """Lease the next turns, `most` of them, as long as somebody waits and a slot is free."""
-    return [lease for answer in call("ml_pick_all", names.STREAM_TTL_SECONDS, most) if (lease := _lease(answer))]
+    return [lease for answer in call("ml_pick_all", names.STREAM_TTL_SECONDS, most, _day()) if (lease := _lease(answer))]
 
 
 def _lease(answer: Any) -> Lease | None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session as Transaction
 from app.core import redis
 from app.core.db import transaction
 from app.core.models import Session, Turn, User
-from app.services import anew, dispatch, nodes, outcomes, queue, shares, turns
+from app.services import anew, dispatch, limits, nodes, outcomes, queue, shares, turns
 from app.services.queue import Lease
 from app.wire import names
 from app.wire.errors import EnvelopeError
@@ -111,7 +111,7 @@ def _mend(tx: Transaction, turn: Turn, forgotten: bool) -> bool:
     if known is None:
         # Redis has lost it, or never had it: it is queued at once. One that runs was given its lease again above, and
         # from then on its node has as long as any other to show that it lives.
-        return turn.state == TurnState.QUEUED.value and _queue(tx, turn, turn.attempt)
+        return turn.state == TurnState.QUEUED.value and (_spent(tx, turn) or _queue(tx, turn, turn.attempt))
     if turn.stopped and turn.state == RUNNING:
         turns.press_stop(turn)  # Pressed while Redis was away, or forgotten by it.
     if known.waits:
@@ -124,6 +124,15 @@ def _mend(tx: Transaction, turn: Turn, forgotten: bool) -> bool:
     if turn.state == TurnState.QUEUED.value:
         return _queue(tx, turn, max(turn.attempt, known.fence))
     return _lost(turn)
+
+
+def _spent(tx: Transaction, turn: Turn) -> bool:
+    """End a turn that was let go of because its person has used up the day; one that was begun may go on to its end."""
+    owner = tx.get(User, turn.user_id)
+    why = limits.used_up(str(owner.id), owner.role) if owner is not None and not turn.attempt else None
+    if why is not None:
+        turns.give_up(str(turn.id), turn.attempt, str(turn.session_id), TurnState.FAILED, why)
+    return why is not None
 
 
 def _queue(tx: Transaction, turn: Turn, attempt: int) -> bool:
@@ -141,6 +150,7 @@ def _queue(tx: Transaction, turn: Turn, attempt: int) -> bool:
         weight=share.weight,
         most=share.running,
         model=turn.wanted_model or "",
+        daily=None if attempt else limits.daily(user, owner.role),
     )
 
 

@@ -18,6 +18,7 @@ from app.services import (
     dispatch,
     events,
     intake,
+    limits,
     nodes,
     outcomes,
     queue,
@@ -65,7 +66,7 @@ class Prompted:
     model: str | None = None
     """Only a node that has it answers."""
     limited: bool = True
-    """Whether only so many of their turns may wait."""
+    """Whether only so many of their turns may wait, and only while the day's tokens are not used up."""
 
 
 def submit(
@@ -132,8 +133,9 @@ def _prompt(asked: Prompted) -> intake.Prompt:
 
 def _entry(asked: Prompted, kept: intake.Kept) -> queue.Entry:
     share = shares.of(asked.user, kept.role)
+    daily = limits.daily(asked.user, kept.role) if asked.limited else None
     return queue.Entry(
-        str(kept.turn), asked.user, asked.session, kept.node or "", share.weight, share.running, asked.model or ""
+        str(kept.turn), asked.user, asked.session, kept.node or "", share.weight, share.running, asked.model or "", daily
     )
 
 
@@ -180,10 +182,11 @@ def _retry(user: str, session: str, client_id: str, turn: str, door: Door, limit
             raise NotFound("This turn is not here any more. Reload the page.")
         if not TurnState(old.state).final:
             raise BadInput("This prompt is still being answered. Stop it first.")
-        share = shares.of(user, intake.welcome(tx, owner.user_id).role)
+        role = intake.welcome(tx, owner.user_id).role
+        share, daily = shares.of(user, role), limits.daily(user, role) if limited else None
         new = _turn(tx, owner, client_id, old, door, share.waiting if limited else UNLIMITED)
         accepted = _accepted(tx, owner, new, old.prompt_id)
-    _wait([queue.Entry(str(new), user, session, owner.node or "", share.weight, share.running, old.wanted_model or "")])
+    _wait([queue.Entry(str(new), user, session, owner.node or "", share.weight, share.running, old.wanted_model or "", daily)])
     return accepted
 
 

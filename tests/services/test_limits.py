@@ -9,10 +9,11 @@ import pytest
 from limits import RateLimitItemPerMinute
 
 from app.core import redis
-from app.services import accounts, asking, dispatch, events, limits, logins, sessions, throttle, tokens, turns
+from app.services import accounts, asking, dispatch, events, limits, logins, sessions, sweep, throttle, tokens, turns
 from app.services.asking import Asking
 from app.services.limits import Kind
 from app.services.person import Person
+from app.wire import names
 from app.wire.errors import BadInput, Busy, NotFound, TooOften
 from app.wire.states import Door
 from tests.support import nodes
@@ -354,3 +355,71 @@ def test_nobody_is_a_new_guest_each_time(servers: Servers, monkeypatch: pytest.M
         accounts.enter_as_guest("", "127.0.0.1")
     with pytest.raises(TooOften, match="new guests"):
         accounts.enter_as_guest("", "127.0.0.1")
+
+
+def test_waiting_turns_end_where_the_day_is_used_up_before_them(ada: Member, bob: Member) -> None:
+    """Many prompts were taken while the day was not yet spent: no more than one a slot goes over it."""
+    nodes.ready(slots=1)
+    set_limit("ada", Kind.TOKENS, 100)
+    session = ada.session()
+    for _ in range(4):
+        asking.submit(who(ada), session, str(uuid4()), "Why?", None, Door.WEB)
+    hers = asking.submit(who(bob), bob.session(), str(uuid4()), "And mine?", None, Door.WEB)
+    [job] = nodes.jobs()
+    nodes.finish(job, prompt_tokens=60, completion_tokens=60)
+    [job] = nodes.jobs()
+    assert job.turn == hers.turn, "another's waits for nothing"
+    nodes.finish(job)
+    assert nodes.jobs() == []
+    assert sweep.sweep() == 3
+    assert nodes.jobs() == []
+    ended = [one for one in sessions.show(session, ada.id).turns if one["state"] == "failed"]
+    assert len(ended) == 3
+    for one in ended:
+        assert one["reason"].startswith("Your tokens of today are used up: 100. The day ends at midnight UTC")
+        kind, _, facts = turns.ending(one["id"]) or pytest.fail("not ended")
+        assert (kind, facts["retry"]) == ("failed", True)
+    assert sweep.sweep() == 0
+    # More is allowed: what ended so is asked again as anything that failed is.
+    set_limit("ada", Kind.TOKENS, 200)
+    again = asking.retry(who(ada), session, str(uuid4()), ended[0]["id"], Door.WEB)
+    [job] = nodes.jobs()
+    assert job.turn == again.turn
+
+
+def test_what_waits_goes_on_where_there_is_something_left_after_all(ada: Member) -> None:
+    nodes.ready(slots=1)
+    set_limit("ada", Kind.TOKENS, 100)
+    session = ada.session()
+    kept = [asking.submit(who(ada), session, str(uuid4()), "Why?", None, Door.WEB).turn for _ in range(3)]
+    [job] = nodes.jobs()
+    nodes.finish(job, prompt_tokens=60, completion_tokens=60)
+    set_limit("ada", Kind.TOKENS, 150)
+    sweep.sweep()
+    [job] = nodes.jobs()
+    assert job.turn == kept[1]
+    # A new day, or a Redis that was emptied: what was used is counted again before another one is given out.
+    for key in redis.client().keys(names.tokens_used(ada.id, "*")):
+        redis.client().set(key, "nonsense")
+    nodes.finish(job, prompt_tokens=1, completion_tokens=1)
+    assert nodes.jobs() == []
+    for key in redis.client().keys(names.tokens_used(ada.id, "*")):
+        redis.client().delete(key)
+    sweep.sweep()
+    [job] = nodes.jobs()
+    assert job.turn == kept[2]
+
+
+def test_a_turn_that_was_begun_may_go_on_and_unlimited_ones_always(ada: Member) -> None:
+    nodes.ready(slots=2)
+    set_limit("ada", Kind.TOKENS, 100)
+    session = ada.session()
+    for _ in range(2):
+        asking.submit(who(ada), session, str(uuid4()), "Why?", None, Door.WEB)
+    first, second = nodes.jobs()
+    nodes.finish(first, prompt_tokens=60, completion_tokens=60)
+    assert turns.again(second.turn, second.attempt, "its node fell silent")
+    [job] = nodes.jobs()
+    assert (job.turn, job.attempt) == (second.turn, 2)
+    asking.submit(replace(who(ada), unlimited=True), session, str(uuid4()), "Why?", None, Door.API)
+    assert len(nodes.jobs()) == 1
