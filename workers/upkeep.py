@@ -9,8 +9,9 @@ from app.wire import names
 
 @shared_task(name=names.EXPIRE_LOGINS)
 def expire_logins() -> None:
-    """Remove the logins whose time is over."""
+    """Remove the logins whose time is over, and have the guests deleted who were nobody without theirs."""
     logins.expire()
+    erasure.forget_guests()
 
 
 @shared_task(name=names.FORGET_CONVERSATIONS)

@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """How people reach the page, when a proxy stands before it; decides which Origin and Host are believed."""
     guests: Literal["off", "loopback"] = "off"
     """Whether someone on this very machine is let in without an account."""
+    guest_keep_hours: int = Field(24, ge=1)
+    """Hours without a word after which a guest is deleted whose logins have all ended."""
     proxies: str = ""
     """Addresses of the proxies before the web process, comma-separated: their word on where a request came from counts."""
     sign_up: Literal["invite", "open", "off"] = "invite"

@@ -1,5 +1,8 @@
 """Deleting a person with all that is theirs: rows, streams, transcripts, Discord channels; begun at once, finished come what may."""
 
+import contextlib
+from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -10,13 +13,17 @@ from app.core import redis
 from app.core.broker import ask_relay, enqueue
 from app.core.config import settings
 from app.core.db import transaction
-from app.core.models import Erasure, Metric, Session, Turn, UsageRollup, User
+from app.core.models import Erasure, Login, Metric, Session, Turn, UsageRollup, User, now
 from app.services import accounts, audit, transcripts, turns
+from app.services.rights import Rank
 from app.wire import names
-from app.wire.errors import Unavailable
+from app.wire.errors import NotFound, Unavailable
 from app.wire.states import Door
 
 log = structlog.get_logger(__name__)
+
+GUESTS_AT_ONCE: Final = 500
+"""Guests that are looked up in one go."""
 
 
 def begin(user: str, actor: str, door: Door) -> None:
@@ -30,6 +37,28 @@ def begin(user: str, actor: str, door: Door) -> None:
         enqueue(names.ERASE, user)
     except Unavailable as error:
         log.warning("erasure.later", user=user, error=str(error))
+
+
+def forget_guests() -> int:
+    """Begin the deletion of the guests who cannot come back, once their time is over; return how many.
+
+    A guest is who their login says, and nobody else ever gets at what they said: when the last login has ended, what is
+    theirs stays for `guest_keep_hours` after their last word.
+    """
+    oldest, forgotten = now() - timedelta(hours=settings().guest_keep_hours), 0
+    signed_in = select(Login.id).where(Login.user_id == User.id, Login.expires_at > now())
+    lately = select(Session.id).where(Session.user_id == User.id, Session.updated_at > oldest)
+    begun = select(Erasure.user_id).where(Erasure.user_id == User.id)
+    over = (User.role == Rank.GUEST, User.created_at <= oldest, ~signed_in.exists(), ~lately.exists(), ~begun.exists())
+    while True:
+        with transaction() as tx:
+            found = list(tx.scalars(select(User.id).where(*over).limit(GUESTS_AT_ONCE)))
+        for guest in found:
+            with contextlib.suppress(NotFound):  # They, or another worker, were quicker.
+                begin(str(guest), "platform", Door.BEAT)
+        forgotten += len(found)
+        if len(found) < GUESTS_AT_ONCE:
+            return forgotten
 
 
 def remembered_days() -> int:

@@ -3,17 +3,31 @@
 import io
 import json
 import zipfile
+from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg2
 import pytest
 from sqlalchemy import select, update
 
 from app.core import redis
+from app.core.config import settings
 from app.core.db import transaction
-from app.core.models import Erasure, Session, Turn, User
-from app.services import accounts, archive, audit, erasure, logins, sessions, takeout, tokens, transcripts, turns
+from app.core.models import AuditRecord, Erasure, Login, Session, Turn, User, now
+from app.services import (
+    accounts,
+    archive,
+    asking,
+    audit,
+    erasure,
+    logins,
+    sessions,
+    takeout,
+    tokens,
+    transcripts,
+    turns,
+)
 from app.wire.errors import NotAllowed, NotFound, NotSignedIn
 from app.wire.states import Door, TurnState
 from tests.support import nodes
@@ -133,6 +147,44 @@ def test_a_guest_is_deleted_like_anybody(servers: Servers) -> None:
     with transaction() as tx:
         assert tx.get(User, UUID(guest.id)) is None
         assert tx.get(Session, UUID(session)) is None
+
+
+def test_a_guest_whose_logins_have_ended_is_deleted_after_a_while(servers: Servers, ada: Member) -> None:
+    nodes.ready()
+    hours = timedelta(hours=settings().guest_keep_hours)
+
+    def came(*, said: timedelta, login: timedelta | None) -> str:
+        """A guest who came long ago, said something so long ago, and whose login ends so far from now; or was ended."""
+        token = accounts.enter_as_guest("", "127.0.0.1")
+        who = logins.person(token)
+        guest = who.id
+        session = sessions.create(guest).id
+        asking.submit(who, session, str(uuid4()), "Why?", None, Door.WEB)
+        [job] = nodes.jobs()
+        nodes.finish(job)
+        with transaction() as tx:
+            tx.execute(update(User).where(User.id == UUID(guest)).values(created_at=now() - timedelta(days=40)))
+            tx.execute(update(Session).where(Session.id == UUID(session)).values(updated_at=now() - said))
+            if login is not None:
+                tx.execute(update(Login).where(Login.user_id == UUID(guest)).values(expires_at=now() + login))
+        if login is None:
+            logins.end(token)
+        return guest
+
+    minute = timedelta(minutes=1)
+    stays = [came(said=40 * hours, login=minute), came(said=hours - minute, login=-minute), came(said=hours - minute, login=None)]
+    goes = [came(said=hours + minute, login=-minute), came(said=hours + minute, login=None)]
+    assert erasure.forget_guests() == 2
+    assert erasure.forget_guests() == 0, "begun is begun"
+    assert sorted(erasure.waiting()) == sorted(goes)
+    for guest in goes:
+        erasure.erase(guest)
+    with transaction() as tx:
+        assert {str(one) for one in tx.scalars(select(User.id))} == {*stays, ada.id}
+        assert {str(one) for one in tx.scalars(select(Session.user_id))} == set(stays)
+        assert {str(one) for one in tx.scalars(select(Turn.user_id))} == set(stays)
+        told = tx.scalars(select(AuditRecord).where(AuditRecord.action == "user.delete")).all()
+        assert [(one.actor, one.door) for one in told] == [("platform", "beat")] * 2
 
 
 def test_a_deletion_that_was_cut_off_goes_on(servers: Servers, ada: Member, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The platform's worker, really run, killed and restarted; the broker likewise. Each turn ends exactly once."""
 
 import signal
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from sqlalchemy import func, select
 
 from app.core import redis
 from app.core.db import transaction
-from app.core.models import Login, Message, Metric, Turn, now
+from app.core.models import Login, Message, Metric, Turn, User, now
 from app.services import archive, backups, transcripts
 from app.wire import names
 from app.wire.states import Door, TurnState
@@ -53,8 +54,11 @@ def test_runs_each_task_that_beat_may_send(setup: CeleryTestSetup, ada: Member) 
     with transaction() as tx:
         for login in tx.scalars(select(Login)):
             login.expires_at = now()
+        tx.add(User(name="guest-4711", role="guest", created_at=now() - timedelta(days=2)))
+    people = counted(User)
     setup.app.send_task(names.EXPIRE_LOGINS)
     until(lambda: counted(Login) == 0, said=setup.worker.logs)
+    until(lambda: counted(User) == people - 1, said=setup.worker.logs)
     turn = ada.ask(ada.session()).turn
     nodes.ready()
     redis.client().flushall()
