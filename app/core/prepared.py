@@ -14,11 +14,15 @@ _MADE: Final = "meatlizard.prepared"
 
 
 class Statement:
-    """One statement; each parameter's type is said once, as in `cast(:turn as uuid[])`."""
+    """One statement; each parameter's type is said once, as in `cast(:turn as uuid[])`. ValueError where one's is not."""
 
     def __init__(self, text: str) -> None:
         types = dict(_TYPED.findall(text))
         order = list(dict.fromkeys(_NAMED.findall(text)))
+        if untyped := [name for name in order if name not in types]:
+            # PostgreSQL would have to guess it when it prepares, and refuses where it cannot.
+            first = untyped[0]
+            raise ValueError(f"No type is said for {_told(untyped)}: write cast(:{first} as type), such as cast(:{first} as uuid), once.")
         places = {name: f"${at}" for at, name in enumerate(order, start=1)}
         body = _NAMED.sub(lambda found: places[found[1]], text).replace("%", "%%")  # The driver takes it for its own.
         self._name: Final = f"ml_{sha256(text.encode()).hexdigest()[:16]}"
@@ -34,6 +38,10 @@ class Statement:
             connection.exec_driver_sql(self._prepare)
             made.add(self._name)
         return list(connection.exec_driver_sql(self._execute, dict(words)))
+
+
+def _told(names: list[str]) -> str:
+    return ", ".join(f":{name}" for name in names)
 
 
 def _listed(words: list[str]) -> str:

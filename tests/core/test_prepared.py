@@ -45,3 +45,8 @@ def test_a_table_may_change_under_it(table: str) -> None:
         tx.execute(text("alter table tried add column more int default 7"))
     [after] = single(whole, {"id": 1})
     assert (len(before), after.more) == (2, 7)
+
+
+def test_a_parameter_without_its_type_is_named_where_the_statement_is_made() -> None:
+    with pytest.raises(ValueError, match=r"for :word, :more: write cast\(:word as type\)"):
+        Statement("select id from tried where id = cast(:id as int) and word = :word and more = :more and id::text <> ''")
