@@ -44,11 +44,16 @@ class Job:
     """When this attempt was leased, in milliseconds of Redis' clock: the nodes' own clocks may be off."""
     hops: Mapping[str, float] = field(default_factory=dict)
     """Stamps of the platform (app.wire.hops) that the node gives back with its own."""
+    left_out: int = 0
+    """How many older messages of the conversation did not come along; the node adds those that it leaves out itself."""
     format: int = FORMAT
 
     def seal(self, keys: NodeKeys) -> str:
         """Return the envelope for the node that these keys belong to."""
-        return keys.to_node.derive("job").seal(orjson.dumps(asdict(self))).decode()
+        body = asdict(self)
+        if not self.left_out:
+            del body["left_out"]  # Nodes of an earlier version do not know it: only what really lacks messages is not for them.
+        return keys.to_node.derive("job").seal(orjson.dumps(body)).decode()
 
     @classmethod
     def open(cls, envelope: str, keys: NodeKeys, turn: str, attempt: int) -> "Job":
@@ -82,7 +87,7 @@ class Outcome:
     """Whether the node is going down: it takes nothing more until it says that it is ready."""
     model: str | None = None
     left_out: int = 0
-    """How many of the oldest messages did not fit the model's context."""
+    """How many of the oldest messages did not go into the prompt, those that the job lacked already among them."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     prompt_ms: float = 0

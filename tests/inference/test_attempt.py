@@ -84,6 +84,18 @@ async def test_a_node_stamps_each_hop_on_the_platforms_clock_and_gives_back_the_
     }
 
 
+async def test_what_the_job_lacked_already_counts_as_left_out() -> None:
+    class Short(Odd):
+        async def fit(self, request: Any) -> Fitted:
+            return Fitted(request, 4)
+
+    job = Job("turn", 1, "session", [{"role": "user", "content": "Hello?"}], left_out=1000)
+    reply = GrowingReply("turn", 1, "")
+    outcome = await Attempt(job, Short(usage=Usage(1, 1, 1.0, 1.0, 1.0, 1.0)), reply, asyncio.Semaphore(1)).run()
+    assert outcome is not None
+    assert (reply.left_out, outcome.left_out) == (1004, 1004)
+
+
 class Counting:
     """An engine whose tokens are words, and that is told to stop after some."""
 

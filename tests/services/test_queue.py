@@ -200,19 +200,21 @@ def test_a_node_is_sent_the_newest_part_of_an_endless_conversation(ada: Member, 
         [job] = nodes.jobs()
         nodes.finish(job, f"{number}. {'y' * 1000}")
         parent = str(sessions.tip(session, ada.id))
-    assert len(job.messages) == 2 * 12, "the system's, and all of it"
+    assert (len(job.messages), job.left_out) == (2 * 12, 0), "the system's, and all of it"
     monkeypatch.setattr(dispatch, "CONVERSATION_BYTES", 16_384)
     ada.ask(session, "And now?", parent)
     [job] = nodes.jobs()
     roles = [message["role"] for message in job.messages]
     assert roles[:2] == ["system", "user"]
     assert 4 < len(roles) < 20
+    assert job.left_out == 2 * 12 + 1 - (len(roles) - 1), "what did not come along, a reply without its question among it"
     assert job.messages[-2]["content"].startswith("11. y")
     assert job.messages[-1]["content"] == "And now?"
     nodes.finish(job)
     ada.ask(session, "x" * 20_000, parent)
     [job] = nodes.jobs()
     assert [message["role"] for message in job.messages] == ["system", "user"], "the prompt itself always goes along"
+    assert job.left_out == 2 * 12
 
 
 def test_a_weight_of_three_is_served_three_times_as_often(servers: Servers) -> None:

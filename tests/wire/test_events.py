@@ -133,6 +133,13 @@ def test_a_job_is_for_its_node_turn_and_attempt() -> None:
             Job.open(made, keys, turn, attempt)
 
 
+def test_a_whole_conversation_goes_to_nodes_that_know_of_no_other_too() -> None:
+    short = replace(JOB, left_out=7)
+    assert Job.open(short.seal(HOME), HOME, "t", 1) == short
+    bodies = [orjson.loads(HOME.to_node.derive("job").open(job.seal(HOME).encode())) for job in (JOB, short)]
+    assert ["left_out" in body for body in bodies] == [False, True]
+
+
 def test_an_old_job_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     made = JOB.seal(HOME)
     later = time.time() + ENVELOPE_MAX_AGE_SECONDS + 5

@@ -116,7 +116,7 @@ class Attempt:
             said = await self.engine.tokens(request.prefix) if request.prefix else 0
             left = request.sampling.max_tokens - said
             fitted = await self.engine.fit(replace(request, sampling=replace(request.sampling, max_tokens=max(1, left))))
-            self.reply.start(fitted.left_out)
+            self.reply.start(self.job.left_out + fitted.left_out)
             self.reply.stamp(hops.READING)
             facts["completion_tokens"] = said
             if left <= 0:
