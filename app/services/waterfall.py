@@ -1,21 +1,43 @@
 """A turn's way as a picture: an SVG of plain shapes that takes its colours from the page around it, or brings its own."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 from typing import Final
 
-from app.services.traces import Trace
+from app.services.traces import Bar, Trace
 from app.wire import hops
 
-WIDTH: Final = 760
-ROW: Final = 30
-LEFT: Final = 250
-"""Where bars begin; names stand before that."""
-RIGHT: Final = 70
-"""Room for the figure behind the longest bar."""
 HEAD: Final = 30
 APART: Final = 60
 """Least distance of two figures above the bars."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Where things stand in a picture, in units that are pixels where it is shown at its own size."""
+
+    name: str
+    width: int
+    row: int
+    left: int
+    """Where bars begin; names stand before that, or above."""
+    right: int
+    """Room for the figure behind the longest bar."""
+    margin: int
+    """Where names begin."""
+    bar: int
+    """Where in its row a bar stands."""
+
+    @property
+    def wide(self) -> int:
+        """How long the axis is."""
+        return self.width - self.left - self.right
+
+
+WIDE: Final = Shape("wide", width=760, row=30, left=250, right=70, margin=12, bar=6)
+NARROW: Final = Shape("narrow", width=324, row=44, left=1, right=56, margin=0, bar=20)
+"""As wide as a phone's page has room for: names stand above their bars."""
 KINDS: Final = {"llama.cpp": "engine", "node": "node", "queue": "wait"}
 """What a bar's colour says, by where the time was spent; everything else is a way."""
 COLOURS: Final = """
@@ -52,37 +74,44 @@ def places(trace: Trace, wide: float) -> Callable[[float], float]:
     return place
 
 
-def svg(trace: Trace, *, alone: bool = False) -> str:
+def svg(trace: Trace, shape: Shape = WIDE, *, alone: bool = False) -> str:
     """Draw a trace; `alone` for a file of its own, which then carries its colours for light and dark."""
-    height = HEAD + ROW * len(trace.bars) + 8
-    place = places(trace, WIDTH - LEFT - RIGHT)
+    height = HEAD + shape.row * len(trace.bars) + 8
+    place = places(trace, shape.wide)
     label = f"The way of a turn: {duration(trace.total)} in all"
-    box = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}"'
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" class="wf" {box}>']
+    box = f'viewBox="0 0 {shape.width} {height}" role="img" aria-label="{label}"'
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" class="wf {shape.name}" {box}>']
     if alone:
-        parts.append(f'<style>{COLOURS}</style><rect class="back" width="{WIDTH}" height="{height}" rx="12"/>')
-    for at in _marks(trace):
-        x = LEFT + place(at)
+        parts.append(f'<style>{COLOURS}</style><rect class="back" width="{shape.width}" height="{height}" rx="12"/>')
+    for at in _marks(trace, shape):
+        x = shape.left + place(at)
+        # The first one would else begin left of the picture where nothing stands before the bars.
+        anchor = "middle" if x > APART / 2 else "start"
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{HEAD - 6}" y2="{height - 6}"/>')
-        parts.append(f'<text class="soft" x="{x:.1f}" y="{HEAD - 12}" text-anchor="middle">{duration(at)}</text>')
+        parts.append(f'<text class="soft" x="{x:.1f}" y="{HEAD - 12}" text-anchor="{anchor}">{duration(at)}</text>')
     for row, bar in enumerate(trace.bars):
-        y = HEAD + row * ROW
-        x = LEFT + place(bar.begins)
-        wide = max(2.0, LEFT + place(bar.ends) - x)
-        words = f"{bar.name}: {duration(bar.took)}, {bar.where}"
-        parts.append(
-            f'<g><title>{escape(words)}</title><text x="12" y="{y + 14}">{escape(bar.name)}</text>'
-            f'<text class="soft" x="12" y="{y + 26}">{escape(bar.where)}</text>'
-            f'<rect class="{KINDS.get(bar.where, "way")}" x="{x:.1f}" y="{y + 6}" width="{wide:.1f}" height="16" rx="3"/>'
-            f'<text class="soft" x="{x + wide + 5:.1f}" y="{y + 18}">{duration(bar.took)}</text></g>'
-        )
+        parts.append(_row(bar, shape, HEAD + row * shape.row, place))
     return "".join([*parts, "</svg>"])
 
 
-def _marks(trace: Trace) -> list[float]:
+def _row(bar: Bar, shape: Shape, y: int, place: Callable[[float], float]) -> str:
+    """Draw one part of the way: its name, where it is spent, its bar and how long it took."""
+    x = shape.left + place(bar.begins)
+    wide = max(2.0, shape.left + place(bar.ends) - x)
+    words = f"{bar.name}: {duration(bar.took)}, {bar.where}"
+    where = f'x="{shape.margin}" y="{y + 26}"' if shape is WIDE else f'x="{shape.width}" y="{y + 14}" text-anchor="end"'
+    return (
+        f'<g><title>{escape(words)}</title><text x="{shape.margin}" y="{y + 14}">{escape(bar.name)}</text>'
+        f'<text class="soft" {where}>{escape(bar.where)}</text>'
+        f'<rect class="{KINDS.get(bar.where, "way")}" x="{x:.1f}" y="{y + shape.bar}" width="{wide:.1f}" height="16" rx="3"/>'
+        f'<text class="soft" x="{x + wide + 5:.1f}" y="{y + shape.bar + 12}">{duration(bar.took)}</text></g>'
+    )
+
+
+def _marks(trace: Trace, shape: Shape) -> list[float]:
     """Return the times whose lines are drawn: the beginning, the first text, the last, the end."""
     found = [0.0]
-    place = places(trace, WIDTH - LEFT - RIGHT)
+    place = places(trace, shape.wide)
     for at in sorted({trace.hops.get(hop, 0.0) for hop in (hops.FIRST, hops.LAST)} | {trace.total}):
         if place(at) - place(found[-1]) > APART:
             found.append(at)

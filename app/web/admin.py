@@ -54,5 +54,6 @@ async def trace(request: Request, turn: str, who: Known) -> Response:
     """Show the way of one's own turn; of any turn to who may see the figures."""
     found = await asyncio.to_thread(traces.of, turn, None if who.may(Right.SEE_METRICS) else who.id)
     await asyncio.to_thread(traces.looked_at, turn, who.id, who.name, Door.WEB)
-    drawn = Markup(waterfall.svg(found))  # noqa: S704 - made of our own words and figures
-    return panels.show(request, who, "trace.html", trace=found, picture=drawn, duration=waterfall.duration)
+    # Both shapes: which one is shown, the page's width decides.
+    drawn = [Markup(waterfall.svg(found, shape)) for shape in (waterfall.WIDE, waterfall.NARROW)]  # noqa: S704 - our own words and figures
+    return panels.show(request, who, "trace.html", trace=found, pictures=drawn, duration=waterfall.duration)

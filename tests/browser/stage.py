@@ -171,9 +171,12 @@ class Stage:
             response.headers["Content-Security-Policy"] = POLICY
         return response
 
+    def rendered(self, name: str, **context: Any) -> str:
+        """Return a page of a real template."""
+        return self._pages.get_template(name).render(user=self.user, version="0", **context)
+
     def _render(self, name: str, **context: Any) -> web.Response:
-        page = self._pages.get_template(name).render(user=self.user, version="0", **context)
-        return web.Response(text=page, content_type="text/html")
+        return web.Response(text=self.rendered(name, **context), content_type="text/html")
 
     async def _page(self, request: web.Request) -> web.Response:
         return self._render("chat.html", session_id=request.match_info.get("session"))
