@@ -11,7 +11,7 @@ from matplotlib.ticker import EngFormatter
 from app.services.plots import Plot
 
 mpl.use("Agg")
-COLOURS = ("#8ccf9f", "#f3a67c", "#8cc3f2", "#cf9cec", "#eab676")
+COLOURS = ("#8ccf9f", "#f3a67c", "#8cc3f2", "#cf9cec", "#e9df7b")
 INK, SOFT, LINE, PAPER = "#e7ebe6", "#a0aaa3", "#2d3430", "#1d2220"
 """Discord is dark for most; the same green as the page's."""
 LEGEND = 75

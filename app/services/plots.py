@@ -25,18 +25,19 @@ class Plot:
 
 
 TITLES: Final = {
-    "turns": ("Turns", ""),
+    "turns": ("Turns", "in {step}"),
     "first": ("First token", "s"),
     "wait": ("Wait for a slot", "s"),
-    "tokens": ("Tokens", ""),
+    "tokens": ("Tokens", "in {step}"),
     "speed": ("Speed of a reply", "tokens/s"),
     "memory": ("Memory of the engines", "GB"),
     "heat": ("Heat of the nodes", "°C"),
-    "queue": ("Turns that wait and run", ""),
-    "tasks": ("Tasks that wait for a worker", ""),
-    "discord": ("Waits for Discord's limits", "s"),
+    "queue": ("Turns that wait and run", "on average"),
+    "tasks": ("Tasks that wait for a worker", "on average"),
+    "discord": ("Waits for Discord's limits", "s in {step}"),
 }
-"""Every plot, and its unit."""
+"""Every plot, and what its figures are; `step` is the time from one point to the next."""
+_STEPS: Final = ((1440, "day"), (60, "hour"), (1, "minute"))
 WAITS: Final = ("node.discord_wait", "process.discord_wait")
 """Samples of what nodes and the Server-Bot have waited since they were started."""
 _SAMPLES: Final = {"memory": ("node.memory", 1e9), "heat": ("node.heat", 1.0)}
@@ -45,13 +46,19 @@ _SAMPLES: Final = {"memory": ("node.memory", 1e9), "heat": ("node.heat", 1.0)}
 def plot(kind: str, summary: dict[str, Any]) -> Plot:
     """Return a plot of a summary; KeyError where there is no such kind."""
     title, unit = TITLES[kind]
-    return Plot(kind, title, unit, _lines(kind, summary))
+    return Plot(kind, title, unit.format(step=step(summary["minutes"])), _lines(kind, summary))
 
 
 def every(summary: dict[str, Any]) -> list[Plot]:
     """Return all plots that have anything to show."""
     found = [plot(kind, summary) for kind in TITLES]
     return [one for one in found if any(value is not None for line in one.lines for value in line.values)]
+
+
+def step(minutes: int) -> str:
+    """Return the time from one point to the next in words: `15 minutes`, `2 hours`, `a day`."""
+    size, word = next((size, word) for size, word in _STEPS if minutes % size == 0)
+    return f"{minutes // size} {word}s" if minutes > size else f"an {word}" if word == "hour" else f"a {word}"
 
 
 def _lines(kind: str, summary: dict[str, Any]) -> list[Line]:

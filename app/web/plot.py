@@ -91,5 +91,5 @@ def _told(plot: Plot) -> str:
         value = next((one for one in reversed(line.values) if one is not None), None)
         return f"{line.name} {'nothing' if value is None else number(value)}"
 
-    unit = f" in {plot.unit}" if plot.unit else ""
+    unit = f", {plot.unit}" if plot.unit else ""
     return f"{plot.title}{unit}; latest: {', '.join(map(last, plot.lines))}"

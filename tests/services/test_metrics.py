@@ -225,8 +225,16 @@ def test_waits_for_discord_are_sampled_and_plotted_as_they_grow(servers: Servers
         kept = {one.subject: one.value for one in tx.scalars(select(Sample).where(Sample.kind.in_(plots.WAITS)))}
     assert kept == {"server-bot": 7.5, "home": 2.5}
     lines = {"node.discord_wait": {"home": [1.0, 3.5, None, 4.0, 0.5]}, "process.discord_wait": {"server-bot": [0.0, 0.0, 2.0, None, 2.0]}}
-    drawn = {line.name: line.values for line in plots.plot("discord", {"series": [], "samples": lines}).lines}
+    drawn = {line.name: line.values for line in plots.plot("discord", {"series": [], "samples": lines, "minutes": 5}).lines}
     assert drawn == {"home": [None, 2.5, None, 0.5, 0.5], "server-bot": [None, 0.0, 2.0, None, 0.0]}, "started anew, it begins at nothing"
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(5, "5 minutes"), (15, "15 minutes"), (60, "an hour"), (120, "2 hours"), (1440, "a day")])
+def test_a_count_says_in_what_time_it_was_counted(minutes: int, told: str) -> None:
+    summary: dict[str, Any] = {"series": [], "samples": {}, "minutes": minutes}
+    units = {kind: plots.plot(kind, summary).unit for kind in plots.TITLES}
+    assert (units["turns"], units["discord"]) == (f"in {told}", f"s in {told}")
+    assert all(units.values()), "each says what its figures are"
 
 
 def test_read_and_written_tokens_and_the_depth_of_queues_are_plotted(servers: Servers) -> None:

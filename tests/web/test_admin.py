@@ -118,7 +118,7 @@ def test_a_plot_breaks_where_nothing_was_measured_and_says_its_figures() -> None
     titles = [one.text for one in drawn.iter(f"{space}title")]
     assert titles[0] == "23 Nov 00:00 UTC: <home> 1"
     assert titles[1].endswith("nothing")
-    assert "latest: <home> 4" in drawn.get("aria-label")
+    assert drawn.get("aria-label") == "Heat & more, °C; latest: <home> 4"
 
 
 @pytest.mark.parametrize(("value", "told"), [(0.345, "0.345"), (12, "12"), (4200, "4.2k"), (1.3e6, "1.3M"), (2e9, "2G")])

@@ -1,5 +1,6 @@
 """The page of backups and of the schedule: what is under way, proven, failed, waiting; for those who may, and no one else."""
 
+import re
 from datetime import timedelta
 from uuid import UUID
 
@@ -52,6 +53,8 @@ async def test_the_page_tells_backups_schedule_and_what_waits(site: Site, ada: M
         soon.isoformat(),
     ):
         assert words in page, words
+    heads = re.findall(r'<th scope="col" class="figure">(\w+)</th>', page)
+    assert heads == ["Rows", "Size", "Tries", "Runs"], "heads stand above their figures"
     async with site.browser(bob) as browser:
         assert (await browser.get("/backups")).status_code == 403
 
