@@ -16,12 +16,16 @@ PROCESSES: Final = ("web", "worker", "beat", "server-bot", "flower")
 def meant(words: Sequence[str]) -> Callable[[], object] | None:
     """Return what to do for a command line; None where typer shall read it."""
     verb, *rest = words or ("",)
+    if list(words[:2]) == ["audit", "verify"]:
+        verb, rest = "audit verify", rest[1:]
     said = _options(rest)
     if said is None:
         return None
     home, more = said.pop("--home", None), set(said)
     if verb == "status" and more <= {"--json"}:
         return partial(_status, home, bool(more))
+    if verb == "audit verify" and more <= {"--json"}:
+        return partial(_verify, home, bool(more))
     if verb in PROCESSES and not more:
         return partial(_begin, verb.replace("-", "_"), home)
     if verb == "node" and more == {"--name"}:
@@ -45,9 +49,13 @@ def _options(words: Sequence[str]) -> dict[str, str] | None:
     return said
 
 
-def _begin(verb: str, home: str | None, *words: str) -> None:
+def _choose(home: str | None) -> None:
     if home is not None:
         os.environ["MEATLIZARD_HOME"] = str(Path(home).expanduser().absolute())
+
+
+def _begin(verb: str, home: str | None, *words: str) -> None:
+    _choose(home)
     from app import processes
 
     getattr(processes, verb)(*words)
@@ -63,3 +71,10 @@ def _status(home: str | None, as_json: bool) -> int:
         return status.say(place, as_json)
     except OSError as error:
         raise explain(error, place.path if place else Path()) from None
+
+
+def _verify(home: str | None, as_json: bool) -> None:
+    _choose(home)
+    from app import soundness
+
+    soundness.say(as_json)

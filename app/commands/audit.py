@@ -15,44 +15,9 @@ def audit_verify(
     as_json: Annotated[bool, typer.Option("--json", help="Print one object.")] = False, home: Home = None
 ) -> None:
     """Check that no record was changed, removed or put elsewhere."""
-    import json
+    from app import soundness
 
-    from app import lasting
-
-    # Somebody waits: half of it is loading.
-    lasting.spare("rich")
-    from app.core import objects
-    from app.services import backup_store, restore_notes, trail
-    from app.wire.errors import MeatLizardError
-
-    heads: dict[int, str] = {}
-    unread: list[str] = []
-    unnoted: list[int] = []
-    try:
-        if objects.configured():
-            notes, unnoted = restore_notes.of_the_trail()
-            heads, unread = backup_store.audit_heads(notes)
-    except MeatLizardError as error:
-        typer.echo(f"The backups' word of the trail could not be read: {error}", err=True)
-    if unnoted:
-        numbers = ", ".join(map(str, unnoted[-5:]))
-        typer.echo(
-            f"The trail tells of restores that no note sealed by this platform bears out: record {numbers}. "
-            "What was backed up before them must be in the trail all the same.", err=True,
-        )  # fmt: skip
-    if unread:
-        typer.echo(f"These backups do not open, and say nothing of the trail: {', '.join(unread[:5])}.", err=True)
-    found = trail.verified(heads)
-    if as_json:
-        typer.echo(json.dumps({"sound": found.sound, "records": found.records, "broken": found.broken, "head": found.head, "backups": len(heads), "unnoted": unnoted}))
-    elif found.sound:
-        typer.echo(f"All {found.records} records are sound. The last one's hash is {found.head}.")
-        typer.echo(f"Of the heads that backups noted, all {len(heads)} are in it." if heads else "No backup has noted a head of it yet.")
-    if not found.sound:
-        raise MeatLizardError(
-            f"Record {found.broken} of the trail was changed, removed or put elsewhere. The {found.records} before it are "
-            "sound; compare with a backup (`meatlizard backup list`)."
-        )
+    soundness.say(as_json)
 
 
 @app.command("list")

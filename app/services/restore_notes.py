@@ -7,11 +7,9 @@ from datetime import datetime
 from typing import Final
 
 import orjson
-from sqlalchemy import select
 
 from app.core import keys, objects
-from app.core.db import transaction
-from app.core.models import AuditRecord
+from app.services import chain
 from app.wire import chunks
 from app.wire.errors import EnvelopeError, NotFound
 
@@ -63,11 +61,8 @@ def listed() -> Iterator[str]:
 
 def of_the_trail() -> tuple[list[Note], list[int]]:
     """Return the notes of the restores that the trail tells of, and the numbers of those records that have none."""
-    query = select(AuditRecord.id, AuditRecord.hash).where(AuditRecord.action == "backup.restore").order_by(AuditRecord.id)
-    with transaction() as tx:
-        told = [(number, found.hex()) for number, found in tx.execute(query)]
     notes, without = [], []
-    for number, record in told:
+    for number, record in chain.acts("backup.restore"):
         try:
             notes.append(_read(key(record)))
         except (NotFound, EnvelopeError):

@@ -1,4 +1,4 @@
-"""Reading the audit trail: page by page with filters, whole for export, and whether it is sound."""
+"""Reading the audit trail: page by page with filters, whole for export; whether it is sound, app.services.chain says."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,23 +49,6 @@ class Filter:
         return query
 
 
-@dataclass(frozen=True, slots=True)
-class Soundness:
-    """What a walk along the whole trail found."""
-
-    records: int
-    """How many are sound, from the first one on."""
-    broken: int | None
-    """The number of the first that was changed, removed or put elsewhere; None where there is none."""
-    head: str
-    """The hash of the last sound record: what a backup keeps, so that a trail cut short is noticed."""
-
-    @property
-    def sound(self) -> bool:
-        """Whether nothing was found."""
-        return self.broken is None
-
-
 def listed(wanted: Filter | None = None, before: int | None = None, most: int = PAGE) -> list[AuditRecord]:
     """Return records, the newest first, those before the number `before`."""
     query = (wanted or Filter()).applied(select(AuditRecord)).order_by(AuditRecord.id.desc()).limit(most)
@@ -108,15 +91,3 @@ def shown(row: AuditRecord) -> dict[str, Any]:
         "previous": row.previous.hex(),
         "hash": row.hash.hex(),
     }
-
-
-def verified(heads: dict[int, str] | None = None) -> Soundness:
-    """Walk the trail; `heads` are hashes by number that were noted elsewhere, such as in backups, and must be in it."""
-    with transaction() as tx:
-        records, broken = audit.verify(tx)
-        for number, noted in sorted((heads or {}).items()):
-            row = tx.get(AuditRecord, number)
-            if (row is None or row.hash.hex() != noted) and (broken is None or number < broken):
-                broken = number
-        last = tx.get(AuditRecord, records)
-        return Soundness(records, broken, last.hash.hex() if last else audit.FIRST.hex())

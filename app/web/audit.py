@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, Response, StreamingResponse
 from starlette.concurrency import iterate_in_threadpool
 
-from app.services import trail
+from app.services import chain, trail
 from app.services.person import Person
 from app.services.rights import Right
 from app.services.trail import Filter
@@ -62,7 +62,7 @@ async def audit_page(
 @router.get("/admin/audit/verify", response_class=HTMLResponse)
 async def audit_verified(request: Request, who: Annotated[Person, needs(Right.SEE_AUDIT)]) -> Response:
     """Walk the whole trail and say whether it is sound."""
-    found = await asyncio.to_thread(trail.verified)
+    found = await asyncio.to_thread(chain.verified)
     return panels.show(request, who, "audit_verified.html", found=found)
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import delete, text, update
 
 from app.core.db import transaction
 from app.core.models import AuditRecord, now
-from app.services import audit, trail
+from app.services import audit, chain, trail
 from app.services.trail import Filter
 from app.wire.states import Door
 from tests.support.servers import Servers
@@ -27,7 +27,7 @@ def change(statement: object) -> None:
 
 
 def test_a_whole_trail_is_sound() -> None:
-    found = trail.verified()
+    found = chain.verified()
     assert (found.sound, found.records, found.broken) == (True, 10, None)
     assert found.head == trail.shown(trail.listed(most=1)[0])["hash"]
 
@@ -44,45 +44,45 @@ def test_a_whole_trail_is_sound() -> None:
 )
 def test_a_changed_record_shows(values: dict[str, object], number: int) -> None:
     change(update(AuditRecord).where(AuditRecord.id == number).values(values))
-    found = trail.verified()
+    found = chain.verified()
     assert (found.sound, found.records, found.broken) == (False, number - 1, number)
 
 
 @pytest.mark.parametrize("number", [1, 5])
 def test_a_removed_record_shows(number: int) -> None:
     change(delete(AuditRecord).where(AuditRecord.id == number))
-    assert trail.verified().broken == number
+    assert chain.verified().broken == number
 
 
 def test_a_removed_record_shows_also_where_the_rest_closes_ranks() -> None:
     change(delete(AuditRecord).where(AuditRecord.id == 5))
     for number in range(6, 11):
         change(update(AuditRecord).where(AuditRecord.id == number).values(id=number - 1))
-    assert trail.verified().broken == 5
+    assert chain.verified().broken == 5
 
 
 def test_records_that_changed_places_show() -> None:
     for old, new in ((3, 100), (4, 3), (100, 4)):
         change(update(AuditRecord).where(AuditRecord.id == old).values(id=new))
-    assert trail.verified().broken == 3
+    assert chain.verified().broken == 3
 
 
 def test_a_trail_cut_short_shows_against_a_head_that_was_noted() -> None:
-    noted = {10: trail.verified().head}
-    assert trail.verified(noted).sound
+    noted = {10: chain.verified().head}
+    assert chain.verified(noted).sound
     change(delete(AuditRecord).where(AuditRecord.id > 7))
-    assert trail.verified().sound, "nothing in the trail itself tells"
-    assert trail.verified(noted).broken == 10
+    assert chain.verified().sound, "nothing in the trail itself tells"
+    assert chain.verified(noted).broken == 10
 
 
 def test_a_trail_made_anew_from_the_start_shows_against_a_head_that_was_noted() -> None:
-    noted = {10: trail.verified().head}
+    noted = {10: chain.verified().head}
     change(text("truncate audit_log"))
     for number in range(1, 12):
         with transaction() as tx:
             audit.record(tx, "eve", Door.WEB, "login", f"s{number}")
-    assert trail.verified().sound
-    assert trail.verified(noted).broken == 10
+    assert chain.verified().sound
+    assert chain.verified(noted).broken == 10
 
 
 def test_read_with_filters_and_page_by_page() -> None:

@@ -42,6 +42,11 @@ LEFT_OUT = {
         "app.local.status",
         NOBODY | NO_PAGE | NO_BOT | (NO_SERVICE - {"app.services"}) | {"sqlalchemy", "pydantic", "celery", "redis", "cryptography", "asyncio", "urllib.request"},
     ),
+    # It speaks with the object store and PostgreSQL, and with nobody else.
+    "audit verify": (
+        "app.soundness app.services.chain app.services.backup_store app.core.s3_client",
+        (NOBODY - {"boto3", "botocore"}) | NO_PAGE | NO_BOT | (NO_SERVICE - {"app.services"}) | {"sqlalchemy", "celery"},
+    ),
     "sandbox": ("bots.sandbox.server", NOBODY | NO_PAGE | NO_SERVICE | {"sqlalchemy", "psycopg2", "celery", "redis", "discord"}),
 }
 """By process: what its verb imports, and what must not come along."""
