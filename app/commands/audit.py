@@ -28,15 +28,19 @@ def audit_list(
     home: Home = None,
 ) -> None:
     """Show the newest records."""
+    from datetime import UTC
+
     from rich.console import Console
     from rich.table import Table
 
     from app.services import trail
 
-    table = Table("number", "when", "who", "door", "what", "of whom", "details")
+    table = Table("number", "when, UTC", "who", "door")
+    for name in ("what", "of whom", "details"):
+        table.add_column(name, overflow="fold")  # An id that is cut short finds nothing.
     for row in trail.listed(trail.Filter(actor=actor, action=action), most=most):
         details = " ".join(f"{key}={value}" for key, value in row.details.items())
-        printed.row(table, str(row.id), f"{row.at:%Y-%m-%d %H:%M:%S}", row.actor, row.door, row.action, row.subject, details)
+        printed.row(table, str(row.id), f"{row.at.astimezone(UTC):%Y-%m-%d %H:%M:%S}", row.actor, row.door, row.action, row.subject, details)
     Console().print(table)
 
 

@@ -64,12 +64,12 @@ def backup_list(as_json: Json = False, home: Home = None) -> None:
     if not rows:
         typer.echo("There is no backup yet: `meatlizard backup now` takes one.")
         return
-    table = Table("backup", "bytes", "rows", "schema", "proven")
+    table = Table("backup", "bytes", "rows", "schema", "proven, UTC")
     for row in rows:
         if "error" in row:
             table.add_row(row["id"], "", "", "", "[red]sealed with other keys[/]")
             continue
-        proven = "not yet" if row["problems"] is None else "[red]NOT SOUND[/]" if row["problems"] else row["proven_at"][:16]
+        proven = "not yet" if row["problems"] is None else "[red]NOT SOUND[/]" if row["problems"] else row["proven_at"][:16].replace("T", " ")
         table.add_row(row["id"], f"{row['size']:,}", f"{row['rows']:,}", row["revision"], proven)
     Console().print(table)
 

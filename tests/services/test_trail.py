@@ -5,11 +5,13 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import delete, text, update
+from typer.testing import CliRunner
 
 from app.core.db import transaction
 from app.core.models import AuditRecord, now
 from app.services import audit, chain, trail
 from app.services.trail import Filter
+from app.verbs import app
 from app.wire.states import Door
 from tests.support.servers import Servers
 
@@ -95,6 +97,18 @@ def test_read_with_filters_and_page_by_page() -> None:
     assert trail.listed(Filter(since=now() + timedelta(hours=1))) == []
     assert len(trail.listed(Filter(until=now() + timedelta(hours=1), door="web"))) == 10
     assert trail.actions() == ["login", "user.add"]
+
+
+def test_the_list_cuts_no_id_short_however_narrow_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = "01a2251e-ede9-7493-83db-2afcb987bc5c"
+    with transaction() as tx:
+        audit.record(tx, "cli", Door.CLI, "transcript.export", subject, address="203.0.113.7")
+    monkeypatch.setenv("COLUMNS", "80")
+    said = CliRunner().invoke(app, ["audit", "list", "--most", "1"])
+    assert said.exit_code == 0, said.output
+    columns = zip(*(line.split("│") for line in said.output.splitlines() if line.startswith("│")), strict=True)
+    told = ["".join(part.strip() for part in column) for column in columns]
+    assert {"transcript.export", subject, "address=203.0.113.7"} <= set(told)
 
 
 def test_an_export_holds_all_and_is_recorded_itself(monkeypatch: pytest.MonkeyPatch) -> None:
