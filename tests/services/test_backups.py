@@ -26,13 +26,13 @@ from app.services import (
     backup_store,
     backup_tables,
     backups,
+    chain,
     proof,
     reseal_objects,
     restore,
     restore_notes,
     session_list,
     sessions,
-    trail,
     transcripts,
 )
 from app.wire import names
@@ -487,7 +487,7 @@ def test_a_restore_that_never_was_takes_away_no_backups_word(
     acted("misdeed")
     take()
     gone_back(backup)
-    assert trail.verified().sound, "nothing in the trail itself tells"
+    assert chain.verified().sound, "nothing in the trail itself tells"
     with pytest.raises(MeatLizardError, match="was changed, removed"):
         audit_verify()
     assert "no note sealed by this platform" in capsys.readouterr().err
