@@ -1,4 +1,4 @@
-"""How long discord.py keeps this process waiting for Discord's rate limits: counted, and told to whoever asks for it."""
+"""How long discord.py keeps this process waiting for Discord's rate limits: no longer than it must, counted, and told."""
 
 import asyncio
 import logging
@@ -45,7 +45,28 @@ def _waited(seconds: float) -> None:
 
 
 class Bucket(discord.http.Ratelimit):
-    """A bucket that counts how long it was slept out; only one request at a time sleeps over it."""
+    """A bucket that counts how long it was slept out; only one request at a time sleeps over it.
+
+    A client with a `max_ratelimit_timeout` is refused by discord.py for as long as the window lasts, though it have room: of
+    fifty threads that Discord allows in five minutes, the second. Here it is refused only where it would have to wait.
+    """
+
+    async def acquire(self) -> None:
+        """Take room at once where there is some."""
+        if self.remaining <= 0 or self.is_expired():
+            await super().acquire()
+            return
+        self._last_request = asyncio.get_running_loop().time()
+        self.remaining -= 1
+        self.outgoing += 1
+
+    async def __aexit__(self, *error: Any) -> None:
+        room = self.remaining - self.outgoing + 1
+        if room <= 0 or self._sleeping.locked():
+            await super().__aexit__(*error)
+            return
+        self.outgoing -= 1
+        self._wake(room)
 
     async def _refresh(self) -> None:
         loop = asyncio.get_running_loop()

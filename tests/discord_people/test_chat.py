@@ -7,6 +7,8 @@ import pytest
 from app.services import answers, limits, session_list
 from app.services.limits import Kind
 from app.wire.states import Door
+from bots.sandbox.faults import Kind as Fault
+from bots.sandbox.faults import Order
 from tests.discord_people.hall import Hall
 from tests.sandbox.people import Refused
 from tests.support import caches
@@ -125,3 +127,9 @@ async def test_it_needs_a_channel_to_make_a_thread_in(hall: Hall) -> None:
     thread = await opened(hall)
     await hall.run("chat", channel=thread)
     await hall.whispered("/chat needs a text channel")
+
+
+async def test_a_limit_of_discord_is_told_in_words(hall: Hall) -> None:
+    hall.sandbox.world.faults.add(Order(kind=Fault.STORM, method="POST", route="/channels/{channel}/threads", retry_after=200.0))
+    await hall.run("chat")
+    await hall.whispered("Discord lets the Server-Bot do that again in 200 s.")

@@ -1,6 +1,8 @@
-"""Waits for Discord's limits are counted: those that discord.py takes by itself, and those that Discord asks for."""
+"""Waits for Discord's limits are counted, those that discord.py takes and those that Discord asks for; no other is made."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
 import discord
 import pytest
@@ -14,12 +16,15 @@ from bots.sandbox.clock import Clock
 from bots.sandbox.config import Config
 from bots.sandbox.faults import Kind, Order
 from bots.sandbox.server import Sandbox, serving
+from bots.server.bot import RATE_LIMIT_SECONDS
 from tests.sandbox.people import INTENTS
 from tests.support.hurry import hurry
 from tests.support.servers import Servers
 
-WINDOW = 0.4
+WINDOW: Final = 0.4
 """Seconds; the sandbox's own clock decides when it is over."""
+LONG: Final = 300.0
+"""Seconds of a window that is not waited out."""
 
 
 @pytest.fixture
@@ -33,7 +38,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 async def sandbox(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
-    config = Config(limits="discord", buckets={"message create": (5, WINDOW)})
+    config = Config(limits="discord", buckets={"message create": (5, WINDOW), "typing": (3, LONG)})
     async with serving(config, Clock()) as sandbox:
         use_api(sandbox.api)
         yield sandbox
@@ -42,7 +47,7 @@ async def sandbox(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 async def channel(sandbox: Sandbox, told: list[float]) -> AsyncIterator[discord.PartialMessageable]:
-    client = discord.Client(intents=INTENTS)
+    client = discord.Client(intents=INTENTS, max_ratelimit_timeout=RATE_LIMIT_SECONDS)
     await client.login(sandbox.token("Server-Bot"))
     general = next(one.id for one in sandbox.world.store.channels.values() if one.name == "general")
     yield client.get_partial_messageable(general)
@@ -58,6 +63,16 @@ async def test_the_rest_of_a_window_is_counted_once(channel: discord.PartialMess
     assert len(told) == 1
     assert told[0] > 0
     assert waits.seconds() == told[0]
+
+
+async def test_a_long_window_with_room_is_used(channel: discord.PartialMessageable, told: list[float]) -> None:
+    assert LONG > RATE_LIMIT_SECONDS
+    await asyncio.gather(channel.typing(), channel.typing())
+    await channel.typing()
+    with pytest.raises(discord.RateLimited) as refused:
+        await channel.typing()
+    assert refused.value.retry_after > RATE_LIMIT_SECONDS
+    assert sum(told) < 1
 
 
 async def test_what_discord_asks_for_is_counted_as_it_says(

@@ -1,5 +1,6 @@
 """What a person in Discord is told when something does not work: one plain line, seen by nobody else."""
 
+import math
 from typing import Any, Final
 
 import discord
@@ -19,6 +20,8 @@ MAY_NOT: Final = (
     "The Server-Bot lacks a permission here. Ask an administrator of this server to give its role {missing} in this channel."
 )
 
+BUSY: Final = "Discord lets the Server-Bot do that again in {seconds} s. Try again then."
+
 
 def explained(error: BaseException) -> str:
     """Return the line for an error; what nobody foresaw is logged."""
@@ -36,6 +39,8 @@ def explained(error: BaseException) -> str:
             return "This command has changed. Wait a minute, press Ctrl-R in Discord, and use it again."
         case discord.Forbidden():
             return MAY_NOT.format(missing="View Channel, Send Messages, Send Messages in Threads and Create Private Threads")
+        case discord.RateLimited():
+            return BUSY.format(seconds=math.ceil(cause.retry_after))
         case _ if isinstance(cause, redis.ERRORS):
             return str(Unavailable())
     log.error("command.failed", exc_info=cause)
