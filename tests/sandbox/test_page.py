@@ -87,6 +87,10 @@ class Stop(discord.ui.View):
         await interaction.response.edit_message(content="stopped", view=None)
 
 
+async def idle(interaction: discord.Interaction) -> None:
+    """Do nothing."""
+
+
 async def test_a_person_types_runs_a_command_and_presses_a_button(page, server, sandbox):
     @server.tree.command(name="ask", description="Ask the model")
     async def ask(interaction: discord.Interaction, prompt: str, model: str = "small") -> None:
@@ -134,6 +138,23 @@ async def test_a_person_types_runs_a_command_and_presses_a_button(page, server, 
     await expect(page.locator("#channels button")).to_have_text(["# sealed-1", "# general"])
     await page.select_option("#member", label="bob")
     await expect(page.locator("#channels button")).to_have_text(["# general"])
+
+
+async def test_all_is_suggested_and_a_notice_stays(page, server):
+    for number in range(12):
+        command = app_commands.Command(name=f"one-{number}", description="One of many", callback=idle)
+        server.tree.add_command(command)
+    await server.tree.sync()
+    await page.reload()
+    await expect(page.locator("#channel")).to_have_text("# general")
+    await page.fill("#text", "/")
+    await expect(page.locator("#suggestions button")).to_have_count(12)
+    await page.fill("#text", "/two")
+    await page.press("#text", "Enter")
+    await expect(page.locator("#notice")).to_have_text("There is no such command here.")
+    await server.channel().send("something else")
+    await expect(page.locator(".message .body")).to_have_text(["something else"])
+    await expect(page.locator("#notice")).to_have_text("There is no such command here.")
 
 
 async def test_the_command_serves_and_stops(tmp_path, http):

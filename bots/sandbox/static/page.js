@@ -199,7 +199,7 @@ async function suggest() {
   const now = typed(text);
   if (!now.command) {
     const fits = state.view.commands.filter((one) => one.name.startsWith(now.word));
-    return show(fits.slice(0, 10).map((one) => [`/${one.name}`, one.description, `/${one.name} `]));
+    return show(fits.map((one) => [`/${one.name}`, one.description, `/${one.name} `]));
   }
   if (now.steps) {
     const fits = now.options.filter((one) => one.name.startsWith(now.word));
@@ -213,7 +213,7 @@ async function suggest() {
     const answer = await attempt(() => api("complete", {
       member: state.member, channel: state.channel, command: now.path.join(" "), options: now.given, focused: now.focused,
     }));
-    return show((answer?.choices || []).slice(0, 10).map((one) => [String(one.name), "", before + one.value]));
+    return show((answer?.choices || []).map((one) => [String(one.name), "", before + one.value]));
   }
   const left = now.options.filter((one) => !(one.name in now.given));
   return show(left.map((one) => [`${one.name}:`, one.description, `${text.trimEnd()} ${one.name}:`]));
@@ -250,12 +250,16 @@ async function people() {
 }
 
 async function live() {
+  let away = false;
   for (;;) {
     try {
       if (!state.view) { await people(); await refresh(); }
+      if (away) { await refresh(); notice(""); away = false; }
       const { version } = await api(`wait?since=${state.view.version}`);
-      if (version !== state.view.version) { notice(""); await refresh(); }
+      // What a person is told stays until they do something else, however much happens meanwhile.
+      if (version !== state.view.version) await refresh();
     } catch (error) {
+      away = true;
       notice(`The sandbox is away: ${error.message}`);
       await new Promise((done) => setTimeout(done, 1000));
     }
