@@ -98,6 +98,8 @@ def titled_in_discord(ids: list[str]) -> set[str]:
 def _typed_here(session: Session, door: str | None, body: bytes | None) -> bool:
     if session.door == Door.DISCORD.value:
         return True
+    if door is None:  # Nothing was said in it: where it has no title either, it bears no words at all.
+        return not sessions.title(session)
     if door != Door.DISCORD.value or body is None:
         return False
     words = keys.rest(str(session.id)).open(body).decode()

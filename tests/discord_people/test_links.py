@@ -283,7 +283,10 @@ def test_a_title_of_the_page_is_not_shown_in_discord(ada: Member) -> None:
         turns.submit(ada.id, session, str(uuid4()), title if renamed is None else "Why?", None, asked)
         if renamed is not None:
             sessions.rename(session, ada.id, title, renamed)
-    assert chats.titled_in_discord(list(made.values())) == {made["Asked there"], made["Named there"]}
+    # What bears no words yet hides none.
+    made["Empty"], made["Empty, named here"] = ada.session(), ada.session()
+    sessions.rename(made["Empty, named here"], ada.id, "Named here", Door.WEB)
+    assert chats.titled_in_discord(list(made.values())) == {made["Asked there"], made["Named there"], made["Empty"]}
 
 
 def test_a_code_is_good_once_and_for_ten_minutes(servers: Servers, ada: Member, bob: Member) -> None:
