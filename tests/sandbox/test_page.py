@@ -157,6 +157,18 @@ async def test_all_is_suggested_and_a_notice_stays(page, server):
     await expect(page.locator("#notice")).to_have_text("There is no such command here.")
 
 
+async def test_a_person_mentions_the_bot_by_its_name(page, server):
+    await expect(page.locator("#channel")).to_have_text("# general")
+    await page.fill("#text", "you too, @server")
+    await page.get_by_role("button", name="@Server-Bot").click()
+    await expect(page.locator("#text")).to_have_value("you too, @Server-Bot ")
+    await page.press("#text", "Enter")
+    await page.fill("#text", "@Server-Bot, not me@bob nor @bobby")
+    await page.press("#text", "Enter")
+    await when(lambda: len(server.heard) == 2)
+    assert [one.content for one in server.heard] == [f"you too, {server.user.mention}", f"{server.user.mention}, not me@bob nor @bobby"]
+
+
 async def test_the_command_serves_and_stops(tmp_path, http):
     """`meatlizard sandbox` as a process: its file, its line, SIGTERM."""
     config = tmp_path / "sandbox.json"

@@ -185,6 +185,13 @@ function typed(text) {
   return { command, path, options, given, focused, rest };
 }
 
+// "@Server-Bot hello" names a member, as in Discord's own client.
+function mentioning(text) {
+  const plain = (name) => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const longest = [...state.view.members].sort((one, other) => other.username.length - one.username.length);
+  return longest.reduce((told, one) => told.replace(new RegExp(`(?<!\\S)@${plain(one.username)}(?!\\w)`, "gi"), `<@${one.id}>`), text);
+}
+
 let suggesting = 0;
 async function suggest() {
   const mine = ++suggesting;
@@ -195,7 +202,11 @@ async function suggest() {
       type: "button", onclick: () => { $("text").value = fill; $("text").focus(); suggest(); },
     }, label, element("small", {}, hint || ""))));
   };
-  if (!text.startsWith("/")) return show([]);
+  if (!text.startsWith("/")) {
+    const begun = text.match(/(?<!\S)@([^@\n]*)$/);
+    const fits = begun ? state.view.members.filter((one) => one.username.toLowerCase().startsWith(begun[1].toLowerCase())) : [];
+    return show(fits.map((one) => [`@${one.username}`, "", `${text.slice(0, begun.index)}@${one.username} `]));
+  }
   const now = typed(text);
   if (!now.command) {
     const fits = state.view.commands.filter((one) => one.name.startsWith(now.word));
@@ -224,7 +235,7 @@ async function send() {
   if (!text) return;
   const where = { member: state.member, channel: state.channel };
   const answer = await attempt(async () => {
-    if (!text.startsWith("/")) return api("messages", { ...where, content: text });
+    if (!text.startsWith("/")) return api("messages", { ...where, content: mentioning(text) });
     const now = typed(text);
     if (!now.command) throw new Error("There is no such command here.");
     notice("waiting for the bot …");
