@@ -169,6 +169,27 @@ async def test_a_person_mentions_the_bot_by_its_name(page, server):
     assert [one.content for one in server.heard] == [f"you too, {server.user.mention}", f"{server.user.mention}, not me@bob nor @bobby"]
 
 
+async def test_what_stays_the_same_stays_under_the_pointer(page, server):
+    said = await server.channel().send("writing", view=Stop())
+    buttons = [page.get_by_role("button", name=name) for name in ("Stop", "# general")]
+    held = [await one.element_handle() for one in buttons]
+    await said.edit(content="writing on")
+    await server.channel().send("<@1> says something else")
+    await expect(page.locator(".message .body")).to_have_text(["writing on", "<@1> says something else"])
+    assert [await one.evaluate("one => one.isConnected") for one in held] == [True, True]
+    await said.edit(content="written", view=None)
+    await expect(buttons[0]).to_have_count(0)
+
+
+async def test_a_button_that_is_a_link_leads_there(page, server, sandbox):
+    view = discord.ui.View()
+    view.add_item(discord.ui.Button(label="Open", url=f"{sandbox.url}/nowhere"))
+    await server.channel().send("All of it:", view=view)
+    async with page.expect_popup() as opened:
+        await page.get_by_text("Open", exact=True).click()
+    assert (await opened.value).url == f"{sandbox.url}/nowhere"
+
+
 async def test_the_command_serves_and_stops(tmp_path, http):
     """`meatlizard sandbox` as a process: its file, its line, SIGTERM."""
     config = tmp_path / "sandbox.json"

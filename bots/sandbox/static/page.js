@@ -41,6 +41,21 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+// What is shown changes under the pointer many times a second: whatever is the same stays the same node, so that a press on
+// it is not lost, nor the focus. A button is known by what it acts on (data-id), and is never turned into another one.
+function place(box, parts) {
+  const there = [...box.childNodes];
+  parts.forEach((part, at) => {
+    const old = there[at];
+    if (!old) box.append(part);
+    else if (old.isEqualNode(part)) return;
+    else if (part.nodeType === 1 && part.nodeName !== "BUTTON" && old.cloneNode(false).isEqualNode(part.cloneNode(false))) {
+      place(old, [...part.childNodes]);
+    } else old.replaceWith(part);
+  });
+  there.slice(parts.length).forEach((old) => old.remove());
+}
+
 const notice = (text) => { $("notice").textContent = text; };
 
 async function attempt(work) {
@@ -66,14 +81,14 @@ function draw() {
   const open = view.channels.find((one) => one.id === view.channel);
   $("channel").textContent = open ? `${open.type === DM ? "@" : "#"} ${open.label}` : "No channel you can see";
   drawMessages(view);
-  $("members").replaceChildren(...view.members.map((one) => element("li", { class: one.online ? "" : "away" },
+  place($("members"), view.members.map((one) => element("li", { class: one.online ? "" : "away" },
     `${one.online ? "● " : "○ "}${one.username} `, one.bot ? element("span", { class: "badge" }, "BOT") : "")));
   $("text").disabled = $("send").disabled = !view.may_send && !view.commands.length;
 }
 
 function drawChannels(view) {
   const button = (one) => element("button", {
-    type: "button", class: THREADS.includes(one.type) ? "thread" : "", "aria-current": one.id === view.channel,
+    type: "button", class: THREADS.includes(one.type) ? "thread" : "", "aria-current": one.id === view.channel, "data-id": one.id,
     onclick: () => { state.channel = one.id; attempt(refresh); },
   }, `${one.type === DM ? "@" : THREADS.includes(one.type) ? "↳" : "#"} ${one.label}`);
   const threads = (id) => view.channels.filter((one) => THREADS.includes(one.type) && one.parent_id === id).map(button);
@@ -88,13 +103,13 @@ function drawChannels(view) {
     parts.push(element("h3", {}, one.label), ...under(one.id));
   }
   if (direct.length) parts.push(element("h3", {}, "Direct messages"), ...direct.map(button));
-  $("channels").replaceChildren(...parts);
+  place($("channels"), parts);
 }
 
 function drawMessages(view) {
   const box = $("messages");
   const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 60;
-  box.replaceChildren(...view.messages.map((one) => message(one, view)));
+  place(box, view.messages.map((one) => message(one, view)));
   if (atEnd) box.scrollTop = box.scrollHeight;
 }
 
@@ -137,7 +152,7 @@ function special(words, channel, person, moment) {
   const one = channel ? state.view.channels.find(({ id }) => id === channel) : state.view.members.find(({ id }) => id === person);
   if (channel && one) {
     const open = () => { state.channel = channel; attempt(refresh); };
-    return element("button", { type: "button", class: "mention", onclick: open }, `# ${one.name}`);
+    return element("button", { type: "button", class: "mention", "data-id": channel, onclick: open }, `# ${one.name}`);
   }
   if (channel || person) return element("span", { class: "mention" }, one ? `@${one.username}` : words);
   return element("span", { class: "sealed", title: `${words.length} characters` }, `${words.slice(0, 24)}… (${words.length})`);
@@ -146,8 +161,10 @@ function special(words, channel, person, moment) {
 const rows = (components) => (components || []).flatMap((one) => one.type === 2 ? [one] : rows(one.components));
 
 function press(one, button) {
+  // A button that is a link asks no bot anything.
+  if (button.url) return element("a", { class: "link", href: button.url, target: "_blank", rel: "noopener noreferrer" }, button.label || button.url);
   return element("button", {
-    type: "button", disabled: Boolean(button.disabled),
+    type: "button", disabled: Boolean(button.disabled), "data-id": `${one.id} ${button.custom_id}`,
     onclick: () => attempt(async () => {
       notice("…");
       const answer = await api("press", { member: state.member, message: one.id, custom_id: button.custom_id });
@@ -219,6 +236,7 @@ async function suggest() {
   const before = text.slice(0, text.length - (now.focused ? now.given[now.focused].length : 0));
   const option = now.options.find((one) => one.name === now.focused);
   if (option?.choices) return show(option.choices.map((one) => [String(one.name), "", before + one.value]));
+  if (option?.type === 5) return show(["true", "false"].map((one) => [one, "", before + one]));
   if (option?.type === 6) return show(state.view.members.map((one) => [one.username, "", before + one.id]));
   if (option?.autocomplete) {
     const answer = await attempt(() => api("complete", {
