@@ -62,7 +62,7 @@ async def test_everybody_sees_what_is_left_for_them(ruled: Hall) -> None:
 
 async def test_administrators_change_limits(ruled: Hall, ada: Member) -> None:
     offered = await ruled.complete("limits-set", "whose", "mem", member="cy", kind="prompts", value="1")
-    assert [one["value"] for one in offered] == ["role:member"]
+    assert [(one["name"], one["value"]) for one in offered] == [("member (role)", "role:member")]
     offered = await ruled.complete("limits-set", "whose", "ada", member="cy", kind="prompts", value="1")
     assert [(one["name"], one["value"]) for one in offered] == [("ada", "user:ada")]
     await ruled.run("limits-set", member="cy", whose="user:ada", kind="tokens", value="1,000")

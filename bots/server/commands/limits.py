@@ -77,7 +77,8 @@ def _changed(person: Person, whose: str, kind: str, value: str) -> str:
 
 
 def _scopes(typed: str) -> list[app_commands.Choice[str]]:
-    found = {scope: called for scope, called, _, _ in counted.table()}
+    # An account may be called like a role.
+    found = {scope: f"{called} (role)" if scope.startswith("role:") else called for scope, called, _, _ in counted.table()}
     found |= {f"user:{one.name}": one.name for one in accounts.users() if f"user:{one.id}" not in found}
     word = typed.lower()
     return [
