@@ -76,11 +76,11 @@ async def _settle(interaction: Interaction, line: str) -> None:
     await interaction.edit_original_response(content=clip(line), view=None)
 
 
-def _asking(offer: Offer) -> discord.ui.View:
+def _question(offer: Offer) -> tuple[str, discord.ui.View]:
     view = discord.ui.View(timeout=None)
     view.add_item(Link(offer.account, offer.mark))
     view.add_item(Cancel())
-    return view
+    return QUESTION.format(name=offer.name), view
 
 
 def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
@@ -89,9 +89,8 @@ def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
     @app_commands.command(name="link", description="Link your account: history, limits and rights are then one, here and on the page")
     @app_commands.describe(code="The code that your own page shows. Never another's: they would have all you asked here")
     async def link(interaction: Interaction, code: app_commands.Range[str, 8, 32]) -> None:
-        await interaction.response.defer(ephemeral=True, thinking=True)
-        offer = await asyncio.to_thread(links.offer, code, interaction.user.id)
-        await interaction.followup.send(clip(QUESTION.format(name=offer.name)), view=_asking(offer), ephemeral=True)
+        user = interaction.user.id
+        await people.whisper_anyone(interaction, lambda: links.offer(code, user), _question)
 
     @app_commands.command(name="unlink", description="Unlink your account; your conversations stay with the one on the page")
     async def unlink(interaction: Interaction) -> None:

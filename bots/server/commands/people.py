@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import io
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID, uuid5
 
 import discord
@@ -29,6 +29,7 @@ from bots.server.commands.showing import AWAY, Showing
 log = structlog.get_logger(__name__)
 
 Interaction = discord.Interaction[Any]
+Said = TypeVar("Said")
 ACT: Final = UUID("5bd1f2f6-5a52-4e0c-9a43-0b6f1d8f3a10")
 """Under it an interaction's or a message's id in Discord becomes the client id of its turn: told twice, it is one turn."""
 MAY_NOT: Final = (
@@ -95,11 +96,14 @@ class People:
         file = discord.File(io.BytesIO(content), name)
         await interaction.followup.send(clip(words), file=file, ephemeral=True, suppress_embeds=True)
 
-    async def whisper_anyone(self, interaction: Interaction, say: Callable[[], str]) -> None:
-        """Do the same for somebody who need not be known here yet."""
+    async def whisper_anyone(
+        self, interaction: Interaction, say: Callable[[], Said], face: Callable[[Said], tuple[str, discord.ui.View]] | None = None
+    ) -> None:
+        """Do the same for somebody who need not be known here yet; `face` turns what it says into words with buttons."""
         await interaction.response.defer(ephemeral=True, thinking=True)
-        text = await asyncio.to_thread(say)
-        await interaction.followup.send(clip(text), ephemeral=True, suppress_embeds=True)
+        said = await asyncio.to_thread(say)
+        text, view = face(said) if face is not None else (str(said), discord.utils.MISSING)
+        await interaction.followup.send(clip(text), view=view, ephemeral=True, suppress_embeds=True)
 
     # Asking.
 
