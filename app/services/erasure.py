@@ -49,7 +49,8 @@ def forget_guests() -> int:
     signed_in = select(Login.id).where(Login.user_id == User.id, Login.expires_at > now())
     lately = select(Session.id).where(Session.user_id == User.id, Session.updated_at > oldest)
     begun = select(Erasure.user_id).where(Erasure.user_id == User.id)
-    over = (User.role == Rank.GUEST, User.created_at <= oldest, ~signed_in.exists(), ~lately.exists(), ~begun.exists())
+    nobody = (User.role == Rank.GUEST, User.password_hash.is_(None))
+    over = (*nobody, User.created_at <= oldest, ~signed_in.exists(), ~lately.exists(), ~begun.exists())
     while True:
         with transaction() as tx:
             found = list(tx.scalars(select(User.id).where(*over).limit(GUESTS_AT_ONCE)))
