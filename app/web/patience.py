@@ -1,6 +1,7 @@
 """How long, and for how much, one connection is waited for: uvicorn's protocols, with an end to what has none in them."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -27,6 +28,10 @@ GONE: Final = "meatlizard.gone"
 """The key of a request's scope that says, when called, whether whoever asked has hung up."""
 CONTROLS: Final = 32
 """Pings and pongs a second. A page sends none, and answers one of ours every twenty seconds."""
+STRANGERS: Final = logging.getLogger("meatlizard.strangers")
+"""Of what uvicorn says of each connection: who comes and goes, and what junk they send, is no event of ours. A flood of it
+would fill the log, and cost everybody time. Errors it tells as before."""
+STRANGERS.setLevel(logging.ERROR)
 
 
 def _bare(status: str) -> bytes:
@@ -72,6 +77,7 @@ class Http(HttpToolsProtocol):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        self.logger = STRANGERS
         self._coming: Final = Deadline(self.loop)
         self._going: Final = Deadline(self.loop)
         self._in_head = self._in_body = self._left = False
@@ -217,6 +223,7 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        self.logger = self.conn.logger = STRANGERS
         self._going: Final = Deadline(self.loop)
         self._rest: Final = bytearray()
         """What has come and is not looked at yet."""

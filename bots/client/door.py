@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections import Counter, deque
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from bots.client.desk import Desk
 from bots.client.ear import Ear
 from bots.client.herald import EVERY_SECONDS, STOPPED, Herald
 from bots.client.host import Host
+from bots.client.logins import Logins
 from bots.client.memory import Memory
 from bots.client.poster import ChannelClosed, Poster
 from bots.client.speaker import Speaker
@@ -38,10 +39,7 @@ hellos may have used them up. Unsaid, the platform gives this node turns for ano
 AWAY_MOST_SECONDS: Final = 10.0
 """Longest pause before the next try to connect: people wait, and asking costs nothing until Discord answers."""
 REFUSED_SECONDS: Final = 600.0
-"""Pause after what only a person can mend: a thousand logins a day, and Discord takes the token away."""
-LOGINS_AN_HOUR: Final = 20
-"""More than this, and each waits for three minutes: that stays below a thousand a day."""
-SPARING_SECONDS: Final = 180.0
+"""Pause after what only a person can mend."""
 
 
 class DiscordDoor:
@@ -65,7 +63,7 @@ class DiscordDoor:
         self._herald = self._new_herald()
         self.stood_down = False
         """Whether another Client-Bot had this one's token before it."""
-        self._logins: Final[deque[float]] = deque(maxlen=LOGINS_AN_HOUR)
+        self._logins: Final = Logins()
 
     @property
     def ear(self) -> Ear | None:
@@ -109,7 +107,7 @@ class DiscordDoor:
         while True:
             async for attempt in AsyncRetrying(wait=_pause, before_sleep=_say):
                 with attempt:
-                    await self._spare()
+                    await self._logins.room()
                     await self._connect()
 
     async def _connect(self) -> None:
@@ -118,6 +116,7 @@ class DiscordDoor:
         hello = asyncio.create_task(self._herald.run())
         elder = asyncio.create_task(self._herald.elder.wait())
         await ear.login(self._settings.discord_token.get_secret_value())
+        self._logins.count()
         self._ear = ear
         # Not by discord.py itself, whose pauses grow to a quarter of an hour; it still resumes where Discord lets it.
         connection = asyncio.create_task(ear.connect(reconnect=False))
@@ -142,14 +141,6 @@ class DiscordDoor:
             await ear.close()
             connection.cancel()
             await asyncio.wait((connection,))
-
-    async def _spare(self) -> None:
-        """Log in at most so often that Discord leaves this bot its token."""
-        now = time.monotonic()
-        if len(self._logins) == LOGINS_AN_HOUR and now - self._logins[0] < 3600:
-            log.warning("discord.sparing", seconds=SPARING_SECONDS, why="too many logins within an hour")
-            await asyncio.sleep(SPARING_SECONDS)
-        self._logins.append(time.monotonic())
 
     async def _keep(self) -> None:
         while True:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bots.api import use_api
-from bots.client import door
+from bots.client import door, logins
 from bots.sandbox.clock import Clock
 from bots.sandbox.config import Config
 from bots.sandbox.server import serving
@@ -34,6 +34,7 @@ async def stage(
 ) -> AsyncIterator[Stage]:
     """Everything but a node."""
     monkeypatch.setenv("MEATLIZARD_HOME", str(tmp_path))
+    monkeypatch.setattr(logins, "GAP_SECONDS", config.identify_seconds)
     llama = LlamaFake(options)
     url = await llama.start()
     async with serving(config, Clock()) as sandbox:

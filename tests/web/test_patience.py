@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import logging
 import random
 import resource
 import socket
@@ -18,7 +19,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 
 from app.web import patience, server
 from app.web.deps import cookie_name
-from app.web.patience import GONE
+from app.web.patience import GONE, STRANGERS
 from app.web.security import HEADERS
 from tests.fuzz.million import bend
 from tests.support.people import Member
@@ -188,6 +189,16 @@ async def test_who_hangs_up_is_gone_for_each_request_that_lay_on_the_other() -> 
             await client.say(request(site) * 3)
             await began.wait()
         await told.wait()
+
+
+async def test_strangers_write_nothing_into_the_log(site: Site, ada: Member, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        async with raw(site) as client:
+            await client.say("junk\r\n\r\n")
+            assert (await client.hear()).startswith(b"HTTP/1.1 400 ")
+        async with raw_page(site, ada):
+            pass
+    assert not [one.getMessage() for one in caplog.records if one.name.startswith(("uvicorn", STRANGERS.name))]
 
 
 async def test_an_answer_that_nobody_takes_is_not_waited_for(site: Site, hurried: None) -> None:
