@@ -113,11 +113,15 @@ class DiscordDoor:
     async def _connect(self) -> None:
         """Be connected once; return when a connection was lost that had worked, raise what kept it from working."""
         ear = Ear(self._settings, self._keys, self.desk, self._herald, self._memory, self._clock, self.refused)
-        hello = asyncio.create_task(self._herald.run())
-        elder = asyncio.create_task(self._herald.elder.wait())
-        await ear.login(self._settings.discord_token.get_secret_value())
+        try:
+            await ear.login(self._settings.discord_token.get_secret_value())
+        except BaseException:
+            await ear.close()
+            raise
         self._logins.count()
         self._ear = ear
+        hello = asyncio.create_task(self._herald.run())
+        elder = asyncio.create_task(self._herald.elder.wait())
         # Not by discord.py itself, whose pauses grow to a quarter of an hour; it still resumes where Discord lets it.
         connection = asyncio.create_task(ear.connect(reconnect=False))
         try:

@@ -1,5 +1,6 @@
 """How often a Client-Bot logs in: Discord takes the token from a bot that does so more than a thousand times a day."""
 
+import asyncio
 import itertools
 import socket
 from pathlib import Path
@@ -47,7 +48,10 @@ async def test_a_quiet_day_ends_the_sparing() -> None:
 
 
 async def test_a_line_that_is_away_is_no_login(stage: Stage, tmp_path: Path) -> None:
-    """Twenty tries at a line that was away counted once: back again, the node stayed away for three minutes more."""
+    """Twenty tries at a line that was away counted once: back again, the node stayed away for three minutes more.
+
+    And each of them said hello, from then on, beside all the others.
+    """
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))  # Taken by nobody else, and nobody listens.
         away = stage.client().model_copy(update={"discord_api": f"http://127.0.0.1:{deaf.getsockname()[1]}/api/v10"})
@@ -56,3 +60,4 @@ async def test_a_line_that_is_away_is_no_login(stage: Stage, tmp_path: Path) -> 
             with pytest.raises(aiohttp.ClientError):
                 await door._connect()
     assert not len(door._logins)
+    assert not [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__qualname__", "") == "Herald.run"]
