@@ -1,9 +1,8 @@
 """How much may be used: prompts a minute, turns at once, tokens a day, pages, tries; per role, user, token and address; changed live."""
 
-import contextlib
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, Final
@@ -13,15 +12,15 @@ import structlog
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.storage import RedisStorage
 from limits.strategies import MovingWindowRateLimiter
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.core import redis
 from app.core.config import settings
 from app.core.db import single, transaction
-from app.core.models import ApiToken, Limit, Turn, User, now
+from app.core.models import ApiToken, Limit, User, now
 from app.core.prepared import Statement
-from app.services import audit
+from app.services import audit, spending
 from app.services.network import place as place_of
 from app.services.person import NOBODY_YET, Person
 from app.services.rights import Rank
@@ -67,7 +66,6 @@ FRESH_SECONDS: Final = 2.0  # How long a process may go on with a limit that was
 SESSIONS: Final = RateLimitItemPerMinute(120, 10)  # New sessions of one person in ten minutes.
 GUESTS: Final = RateLimitItemPerMinute(300, 10)  # New guests in ten minutes: a browser is one for as long as its login lasts.
 SOCKET_SECONDS: Final = 30  # A page that was not heard of for so long is not counted any more: its process was killed.
-DAYS_KEPT: Final = 2
 _ALL: Final = Statement("select scope, kind, value from limits")
 
 _OPEN: Final = """
@@ -152,8 +150,8 @@ def admit(who: Person, address: str = "", *, look: bool = False) -> None:
                 reset = _limiter().get_window_stats(item, whose).reset_time
                 raise TooOften(f"{what}: {item.amount} prompts a minute", max(1, round(reset - time.time())))
         most = of(Kind.TOKENS, *scopes(who))
-        if most is not None and _used(who.id) >= most:
-            raise spent(f"Your tokens of today are used up: {most:,}")
+        if most is not None and spending.used(who.id) >= most:
+            raise spending.spent(f"Your tokens of today are used up: {most:,}")
     except redis.ERRORS as error:
         log.warning("limits.off", error=str(error))
 
@@ -188,11 +186,6 @@ def _begin(item: RateLimitItem, whose: str, words: str) -> None:
         log.warning("limits.off", error=str(error))
 
 
-def spent(words: str) -> TooOften:
-    """Return the error for a day whose tokens are used up; it ends with the day."""
-    return TooOften(words, max(1, round((_tomorrow() - now()).total_seconds())))
-
-
 def daily(user: str, role: str) -> int | None:
     """Return how many tokens somebody may use in a day; None for any number."""
     return of(Kind.TOKENS, f"user:{user}", f"role:{role}")
@@ -206,66 +199,17 @@ def used_up(user: str, role: str) -> str | None:
     if (most := daily(user, role)) is None:
         return None
     try:
-        over = _used(user) >= most
+        over = spending.used(user) >= most
     except redis.ERRORS as error:
         log.warning("limits.off", error=str(error))
         return None
     # It stands in the conversation for good, so it names the moment, not how far that is.
-    return f"Your tokens of today are used up: {most:,}. The day ends at midnight UTC, {_tomorrow():%d %B}: press Retry then." if over else None
+    return f"Your tokens of today are used up: {most:,}. The day ends at midnight UTC, {spending.tomorrow():%d %B}: press Retry then." if over else None
 
 
 def scopes(who: Person) -> tuple[str, str]:
     """Return under what somebody's own limits stand, the nearest first."""
     return f"user:{who.id}", f"role:{who.role}"
-
-
-def count_tokens(user: str, tokens: int) -> None:
-    """Count what a turn used, once it has ended."""
-    if tokens <= 0:
-        return
-    try:
-        # Counted anew from the rows where Redis has forgotten; this turn's is among them by then.
-        if redis.client().exists(_day_key(user)):
-            redis.client().incrby(_day_key(user), tokens)
-    except redis.ERRORS as error:
-        log.warning("limits.off", error=str(error))
-
-
-def recount(user: str) -> None:
-    """Count somebody's tokens of today anew from their turns, since more have become theirs; those of deleted ones stay."""
-    with contextlib.suppress(*redis.ERRORS):
-        known, kept = redis.client().get(_day_key(user)), _from_rows(user)
-        if known is not None and int(known) < kept:
-            redis.client().set(_day_key(user), kept, ex=DAYS_KEPT * 86_400)
-
-
-def keep_used(user: str, whose: str) -> None:
-    """Keep what an account used today for the one that follows it, before anything else is known of that."""
-    with contextlib.suppress(*redis.ERRORS):
-        redis.client().set(_day_key(whose), _used(user), ex=DAYS_KEPT * 86_400)
-
-
-def follow_up(whose: str, user: str) -> None:
-    """Count for a new account what was kept for it."""
-    with contextlib.suppress(*redis.ERRORS):
-        if kept := redis.client().get(_day_key(whose)):
-            redis.client().set(_day_key(user), int(kept), nx=True, ex=DAYS_KEPT * 86_400)
-
-
-def _used(user: str) -> int:
-    key = _day_key(user)
-    known = redis.client().get(key)
-    if known is None:
-        known = _from_rows(user)
-        redis.client().set(key, known, nx=True, ex=DAYS_KEPT * 86_400)
-    return int(known)
-
-
-def _from_rows(user: str) -> int:
-    with transaction() as tx:
-        spent = func.coalesce(Turn.prompt_tokens, 0) + func.coalesce(Turn.completion_tokens, 0)
-        query = select(func.coalesce(func.sum(spent), 0)).where(Turn.user_id == UUID(user), Turn.finished_at >= _today())
-        return int(tx.scalar(query) or 0)
 
 
 def room(key: str, mark: str, most: int | None, seconds: int) -> bool:
@@ -317,8 +261,8 @@ def left(user_id: str, role: str | None = None) -> list[Left]:
         stats = _limiter().get_window_stats(RateLimitItemPerMinute(prompts), f"user:{user_id}")
         resets = datetime.fromtimestamp(stats.reset_time, UTC) if stats.remaining < prompts else None
         found = [Left(Kind.PROMPTS, max(0, stats.remaining), prompts, resets)]
-    rest = None if tokens is None else max(0, tokens - _used(user_id))
-    found.append(Left(Kind.TOKENS, rest, tokens, None if tokens is None else _tomorrow()))
+    rest = None if tokens is None else max(0, tokens - spending.used(user_id))
+    found.append(Left(Kind.TOKENS, rest, tokens, None if tokens is None else spending.tomorrow()))
     under_way = redis.client().zcount(names.turns_at_once(f"user:{user_id}"), time.time(), "+inf") if turns is not None else 0
     found.append(Left(Kind.TURNS, None if turns is None else max(0, turns - under_way), turns, None))
     key = names.open_pages(f"user:{user_id}")
@@ -407,15 +351,3 @@ def _uuid(value: str) -> UUID | None:
         return UUID(value)
     except ValueError:
         return None
-
-
-def _day_key(user: str) -> str:
-    return names.tokens_used(user, f"{now():%Y%m%d}")
-
-
-def _today() -> datetime:
-    return now().replace(hour=0, minute=0, second=0, microsecond=0)
-
-
-def _tomorrow() -> datetime:
-    return _today() + timedelta(days=1)

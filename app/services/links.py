@@ -23,7 +23,7 @@ from app.core.broker import ask_relay
 from app.core.config import settings
 from app.core.db import transaction
 from app.core.models import DiscordLink, Identity, LinkCode, Session, Turn, User, new_id, now
-from app.services import audit, limits, logins, membership
+from app.services import audit, logins, membership, spending
 from app.services.accounts import Person
 from app.wire import names
 from app.wire.errors import BadInput, Busy, NotAllowed
@@ -198,7 +198,7 @@ def _after(user_id: str, merged: _Merged | None) -> None:
     """Let it be known, after the commit, that two accounts are one."""
     if merged is not None:
         logins.tell(merged.user, merged.logins)
-        limits.recount(user_id)
+        spending.recount(user_id)
 
 
 def user_of(discord_id: int) -> Person | None:
@@ -287,7 +287,7 @@ def unlink(discord_id: int, door: Door) -> str:
         audit.record(tx, user.name, door, "unlink", user.name, discord_id=discord_id)
         user_id, name = str(user.id), user.name
     # Else an account after the other would bring a day's tokens after the other.
-    limits.keep_used(user_id, f"discord-{discord_id}")
+    spending.keep_used(user_id, f"discord-{discord_id}")
     _show_channels(user_id, discord_id, sees=False)
     return name
 
@@ -321,7 +321,7 @@ def _make(tx: Transaction, discord_id: int, name: str) -> None:
     link = {"discord_id": discord_id, "user_id": user.id, "own": True, "name": _shown(name)}
     if tx.scalar(insert(DiscordLink).values(link).on_conflict_do_nothing().returning(DiscordLink.discord_id)):
         audit.record(tx, user.name, Door.DISCORD, "user.add", user.name, role="member", discord_id=discord_id)
-        limits.follow_up(f"discord-{discord_id}", str(user.id))
+        spending.follow_up(f"discord-{discord_id}", str(user.id))
 
 
 def _shown(name: str) -> str:

@@ -15,7 +15,7 @@ from app.core.broker import ask_relay
 from app.core.db import single, transaction
 from app.core.models import Message, Turn, new_id, now
 from app.core.prepared import Statement
-from app.services import dispatch, estimate, events, limits, metrics, queue, sessions, tally, underway
+from app.services import dispatch, estimate, events, metrics, queue, sessions, spending, tally, underway
 from app.wire import hops, names
 from app.wire.jobs import Outcome
 from app.wire.states import Door, EventKind, Lane, TurnState
@@ -155,7 +155,7 @@ def _tell(told: Sequence[_Told]) -> None:
             used[str(one.row.user_id)] += one.outcome.prompt_tokens + one.outcome.completion_tokens
     # Before the slots: whoever gives them to the next turn must know what this one took.
     for user, tokens in used.items():
-        limits.count_tokens(user, tokens)
+        spending.count(user, tokens)
     queue.release_all([(str(one.row.id), one.row.attempt, one.row.node) for one in told])
     metrics.put_all("turn", [tally.of(one.row, one.outcome) for one in told])
     took: dict[str, list[float]] = defaultdict(list)

@@ -103,7 +103,8 @@ def submit_all(many: Sequence[Prompted]) -> list[Accepted | MeatLizardError]:
         kept = dict(zip(prompts, intake.keep(list(prompts.values())), strict=True))
     except MeatLizardError as error:
         return [answer or error for answer in answers]
-    begun = _wait([_entry(many[at], one) for at, one in kept.items() if isinstance(one, intake.Kept) and one.kept])
+    fresh = [(many[at], one) for at, one in kept.items() if isinstance(one, intake.Kept) and one.kept]
+    begun = _wait([_entry(one.turn, ask.user, ask.session, one.role, one.node, ask.model, ask.limited) for ask, one in fresh])
     for at, one in kept.items():
         try:
             answers[at] = _answer(many[at], one, begun) if isinstance(one, intake.Kept) else one
@@ -131,12 +132,9 @@ def _prompt(asked: Prompted) -> intake.Prompt:
     )
 
 
-def _entry(asked: Prompted, kept: intake.Kept) -> queue.Entry:
-    share = shares.of(asked.user, kept.role)
-    daily = limits.daily(asked.user, kept.role) if asked.limited else None
-    return queue.Entry(
-        str(kept.turn), asked.user, asked.session, kept.node or "", share.weight, share.running, asked.model or "", daily
-    )
+def _entry(turn: UUID, user: str, session: str, role: str, node: str | None, model: str | None, limited: bool) -> queue.Entry:
+    share, daily = shares.of(user, role), limits.daily(user, role) if limited else None
+    return queue.Entry(str(turn), user, session, node or "", share.weight, share.running, model or "", daily)
 
 
 def _answer(asked: Prompted, kept: intake.Kept, begun: Collection[str]) -> Accepted:
@@ -183,10 +181,9 @@ def _retry(user: str, session: str, client_id: str, turn: str, door: Door, limit
         if not TurnState(old.state).final:
             raise BadInput("This prompt is still being answered. Stop it first.")
         role = intake.welcome(tx, owner.user_id).role
-        share, daily = shares.of(user, role), limits.daily(user, role) if limited else None
-        new = _turn(tx, owner, client_id, old, door, share.waiting if limited else UNLIMITED)
+        new = _turn(tx, owner, client_id, old, door, shares.of(user, role).waiting if limited else UNLIMITED)
         accepted = _accepted(tx, owner, new, old.prompt_id)
-    _wait([queue.Entry(str(new), user, session, owner.node or "", share.weight, share.running, old.wanted_model or "", daily)])
+    _wait([_entry(new, user, session, role, owner.node, old.wanted_model, limited)])
     return accepted
 
 

@@ -9,7 +9,7 @@ import structlog
 
 from app.core import keys, redis
 from app.core.models import Turn, now
-from app.services import limits
+from app.services import limits, spending
 from app.services.limits import ADDRESS, Kind
 from app.services.network import place
 from app.services.person import Person
@@ -56,7 +56,7 @@ def begin(who: Person, address: str, session: str, client: str) -> bool:
     others = [f"token:{who.token}"] if who.token else []
     others += [f"address:{found}"] if (found := place(address)) else []
     taken: list[str] = []
-    spending: list[str] = []
+    daily_of: list[str] = []
     try:
         for whose in (f"user:{who.id}", *others):
             known = limits.scopes(who) if whose.startswith("user:") else (_scope(whose),)
@@ -70,14 +70,14 @@ def begin(who: Person, address: str, session: str, client: str) -> bool:
             if daily is not None:
                 if int(redis.client().get(_used(whose)) or 0) >= daily:
                     _turn_away(session, client, taken)
-                    raise limits.spent(f"The tokens of this {_scope(whose).partition(':')[0]} are used up for today: {daily:,}")
-                spending.append(whose)
-        if not taken and not spending:
+                    raise spending.spent(f"The tokens of this {_scope(whose).partition(':')[0]} are used up for today: {daily:,}")
+                daily_of.append(whose)
+        if not taken and not daily_of:
             return False
         key = names.counted_for(session, client)
         with redis.client().pipeline(transaction=True) as pipe:
             # Beside what an earlier try noted: by another token, or without one, it still is that one's as well.
-            pipe.hset(key, mapping=dict.fromkeys([AT_ONCE + one for one in taken] + [A_DAY + one for one in spending], 1))
+            pipe.hset(key, mapping=dict.fromkeys([AT_ONCE + one for one in taken] + [A_DAY + one for one in daily_of], 1))
             pipe.hincrby(key, TRIES, 1)
             pipe.expire(key, DAY_SECONDS)
             pipe.execute()
@@ -117,7 +117,7 @@ def end(session: str, client: str, tokens: int = 0) -> None:
         with redis.client().pipeline(transaction=False) as pipe:
             for whose in _whose(noted, A_DAY):
                 pipe.incrby(_used(whose), tokens)
-                pipe.expire(_used(whose), limits.DAYS_KEPT * DAY_SECONDS)
+                pipe.expire(_used(whose), spending.DAYS_KEPT * DAY_SECONDS)
             pipe.execute()
     except redis.ERRORS as error:
         log.warning("limits.off", error=str(error))
@@ -150,7 +150,7 @@ def settle(one: Handed) -> None:
         outcome = Outcome.open(one.envelope, keys.node(node), session, one.turn, attempt)
         if redis.client().delete(key):
             tokens = outcome.prompt_tokens + outcome.completion_tokens
-            limits.count_tokens(user, tokens)
+            spending.count(user, tokens)
             end(session, client, tokens)
     except (*redis.ERRORS, EnvelopeError, ValueError, TypeError) as error:
         log.warning("turn.not_counted", turn=one.turn, error=type(error).__name__)

@@ -9,7 +9,20 @@ import pytest
 from limits import RateLimitItemPerMinute
 
 from app.core import redis
-from app.services import accounts, asking, dispatch, events, limits, logins, sessions, sweep, throttle, tokens, turns
+from app.services import (
+    accounts,
+    asking,
+    dispatch,
+    events,
+    limits,
+    logins,
+    sessions,
+    spending,
+    sweep,
+    throttle,
+    tokens,
+    turns,
+)
 from app.services.asking import Asking
 from app.services.limits import Kind
 from app.services.person import Person
@@ -161,7 +174,7 @@ def test_what_was_deleted_stays_counted_where_more_becomes_ones_own(ada: Member)
     nodes.finish(job)
     assert left(ada, Kind.TOKENS).left == 0
     sessions.remove(session, ada.id)
-    limits.recount(ada.id)
+    spending.recount(ada.id)
     assert left(ada, Kind.TOKENS).left == 0
 
 
