@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from app.stream.cursor import Cursor
 from app.stream.follow import Follower
+from app.wire.errors import Unavailable
 from app.wire.events import Event
 from app.wire.states import EventKind
 
@@ -45,7 +46,11 @@ class Telling:
         async with contextlib.aclosing(self._follower.follow(self._turn, Cursor(), QUIET_SECONDS)) as following:
             async for event in following:
                 if event is None:
-                    if last := await self._ended():
+                    try:
+                        last = await self._ended()
+                    except Unavailable:
+                        continue  # Who keeps endings is away, and the reply is not: its reader stays, and it is asked again.
+                    if last:
                         yield last
                         return
                 elif event.kind.final:

@@ -3,8 +3,11 @@
 import asyncio
 from uuid import uuid4
 
+import pytest
+
 from app.core import redis
 from app.services import turns
+from app.stream import telling
 from app.wire import names
 from app.wire.inbox import Asked, Handed
 from tests.faults.proxy import Wire
@@ -20,7 +23,10 @@ from workers import inbox
 AWAY_SECONDS = 30.0 if LONG else 1.0
 
 
-async def test_away_in_the_middle_of_a_reply(servers: Servers, site: Site, ada: Member, wires: Wires, played: PlayedNode) -> None:
+async def test_away_in_the_middle_of_a_reply(
+    servers: Servers, site: Site, ada: Member, wires: Wires, played: PlayedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "QUIET_SECONDS", AWAY_SECONDS / 10)  # The page is not closed for that silence either.
     async with site.page(ada, ada.session()) as page:
         turn = (await page.ask("Tell me."))["turn"]
         writing = await played.take()
