@@ -21,8 +21,8 @@ class Statement:
         order = list(dict.fromkeys(_NAMED.findall(text)))
         if untyped := [name for name in order if name not in types]:
             # PostgreSQL would have to guess it when it prepares, and refuses where it cannot.
-            first = untyped[0]
-            raise ValueError(f"No type is said for {_told(untyped)}: write cast(:{first} as type), such as cast(:{first} as uuid), once.")
+            first, told = untyped[0], ", ".join(f":{name}" for name in untyped)
+            raise ValueError(f"No type is said for {told}: write cast(:{first} as type), such as cast(:{first} as uuid), once.")
         places = {name: f"${at}" for at, name in enumerate(order, start=1)}
         body = _NAMED.sub(lambda found: places[found[1]], text).replace("%", "%%")  # The driver takes it for its own.
         self._name: Final = f"ml_{sha256(text.encode()).hexdigest()[:16]}"
@@ -38,10 +38,6 @@ class Statement:
             connection.exec_driver_sql(self._prepare)
             made.add(self._name)
         return list(connection.exec_driver_sql(self._execute, dict(words)))
-
-
-def _told(names: list[str]) -> str:
-    return ", ".join(f":{name}" for name in names)
 
 
 def _listed(words: list[str]) -> str:

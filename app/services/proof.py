@@ -114,7 +114,7 @@ def check_schema(url: str, manifest: Manifest, problems: list[str]) -> int:
     if (stands := migrate.current(url)) != manifest.revision:
         problems.append(f"the schema is {stands}, not {manifest.revision}")
     migrate.upgrade(url)
-    with _looking(url) as tx:
+    with inside(url) as tx:
         records, bad = audit.verify(tx)
     if bad is not None:
         problems.append(f"record {bad} of the audit trail is not sound")
@@ -124,7 +124,8 @@ def check_schema(url: str, manifest: Manifest, problems: list[str]) -> int:
 
 
 @contextmanager
-def _looking(url: str) -> Iterator[Transaction]:
+def inside(url: str) -> Iterator[Transaction]:
+    """Open a database that is not, or not yet, the platform's own."""
     engine = create_engine(url)
     try:
         with Transaction(engine) as tx:

@@ -6,7 +6,7 @@ from typing import Any
 
 from app.core import redis
 from app.core.functions import call, call_each
-from app.core.models import now
+from app.services import spending
 from app.wire import names
 
 
@@ -79,7 +79,7 @@ class Entry:
 def enter(entries: Sequence[Entry]) -> list[Lease]:
     """Let turns wait for their first attempt, and lease as many turns, whosever they are; all in one round trip."""
     words = [_words(one.turn, one.user, one.session, 1, one.affinity, False, one.weight, one.most, one.model, one.daily) for one in entries]
-    leases = (_lease(answer) for _, answer in call_each("ml_enter", [(*each, _day()) for each in words]))
+    leases = (_lease(answer) for _, answer in call_each("ml_enter", [(*each, spending.day()) for each in words]))
     return [lease for lease in leases if lease]
 
 
@@ -90,13 +90,9 @@ def _words(
     return turn, user, session, attempt, affinity, int(front), names.STREAM_TTL_SECONDS, weight, most, model, tokens
 
 
-def _day() -> str:
-    return f"{now():%Y%m%d}"  # As what is used is counted under: app/services/limits.py.
-
-
 def pick_all(most: int) -> list[Lease]:
     """Lease the next turns, `most` of them, as long as somebody waits and a slot is free."""
-    return [lease for answer in call("ml_pick_all", names.STREAM_TTL_SECONDS, most, _day()) if (lease := _lease(answer))]
+    return [lease for answer in call("ml_pick_all", names.STREAM_TTL_SECONDS, most, spending.day()) if (lease := _lease(answer))]
 
 
 def _lease(answer: Any) -> Lease | None:

@@ -8,8 +8,7 @@ from typing import Any, Final
 import psycopg2
 import structlog
 from psycopg2.sql import SQL, Identifier
-from sqlalchemy import create_engine, make_url
-from sqlalchemy.orm import Session as Transaction
+from sqlalchemy import make_url
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from app.core import db, pgtools, redis
@@ -102,13 +101,9 @@ def _recorded(url: str, manifest: Manifest, actor: str, door: Door) -> Note:
 
     There and not afterwards: the record and what it tells of come to be in the same step.
     """
-    engine = create_engine(url)
-    try:
-        with Transaction(engine) as tx, tx.begin():
-            row = audit.record(tx, actor, door, "backup.restore", manifest.id)
-            return Note(row.hash.hex(), manifest.id, manifest.taken_at, row.at.isoformat())
-    finally:
-        engine.dispose()
+    with proof.inside(url) as tx, tx.begin():
+        row = audit.record(tx, actor, door, "backup.restore", manifest.id)
+        return Note(row.hash.hex(), manifest.id, manifest.taken_at, row.at.isoformat())
 
 
 @contextmanager

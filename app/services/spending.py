@@ -30,8 +30,8 @@ def count(user: str, tokens: int) -> None:
         return
     try:
         # Counted anew from the rows where Redis has forgotten; this turn's is among them by then.
-        if redis.client().exists(_day_key(user)):
-            redis.client().incrby(_day_key(user), tokens)
+        if redis.client().exists(key(user)):
+            redis.client().incrby(key(user), tokens)
     except redis.ERRORS as error:
         log.warning("limits.off", error=str(error))
 
@@ -39,31 +39,31 @@ def count(user: str, tokens: int) -> None:
 def recount(user: str) -> None:
     """Count somebody's tokens of today anew from their turns, since more have become theirs; those of deleted ones stay."""
     with contextlib.suppress(*redis.ERRORS):
-        known, kept = redis.client().get(_day_key(user)), _from_rows(user)
+        known, kept = redis.client().get(key(user)), _from_rows(user)
         if known is not None and int(known) < kept:
-            redis.client().set(_day_key(user), kept, ex=DAYS_KEPT * 86_400)
+            redis.client().set(key(user), kept, ex=DAYS_KEPT * 86_400)
 
 
 def keep_used(user: str, whose: str) -> None:
     """Keep what an account used today for the one that follows it, before anything else is known of that."""
     with contextlib.suppress(*redis.ERRORS):
-        redis.client().set(_day_key(whose), used(user), ex=DAYS_KEPT * 86_400)
+        redis.client().set(key(whose), used(user), ex=DAYS_KEPT * 86_400)
 
 
 def follow_up(whose: str, user: str) -> None:
     """Count for a new account what was kept for it."""
     with contextlib.suppress(*redis.ERRORS):
-        if kept := redis.client().get(_day_key(whose)):
-            redis.client().set(_day_key(user), int(kept), nx=True, ex=DAYS_KEPT * 86_400)
+        if kept := redis.client().get(key(whose)):
+            redis.client().set(key(user), int(kept), nx=True, ex=DAYS_KEPT * 86_400)
 
 
 def used(user: str) -> int:
     """Return how many tokens somebody used today; raise what Redis raises where it is away."""
-    key = _day_key(user)
-    known = redis.client().get(key)
+    counted = key(user)
+    known = redis.client().get(counted)
     if known is None:
         known = _from_rows(user)
-        redis.client().set(key, known, nx=True, ex=DAYS_KEPT * 86_400)
+        redis.client().set(counted, known, nx=True, ex=DAYS_KEPT * 86_400)
     return int(known)
 
 
@@ -74,8 +74,14 @@ def _from_rows(user: str) -> int:
         return int(tx.scalar(query) or 0)
 
 
-def _day_key(user: str) -> str:
-    return names.tokens_used(user, f"{now():%Y%m%d}")
+def day() -> str:
+    """Return the day under which tokens are counted now, UTC's, as `20260131`."""
+    return f"{now():%Y%m%d}"
+
+
+def key(whose: str) -> str:
+    """Return the key in Redis under which the tokens of today are counted: of a user, a token or an address."""
+    return names.tokens_used(whose, day())
 
 
 def _today() -> datetime:

@@ -8,7 +8,7 @@ import orjson
 import structlog
 
 from app.core import keys, redis
-from app.core.models import Turn, now
+from app.core.models import Turn
 from app.services import limits, spending
 from app.services.limits import ADDRESS, Kind
 from app.services.network import place
@@ -68,7 +68,7 @@ def begin(who: Person, address: str, session: str, client: str) -> bool:
                 taken.append(whose)
             daily = limits.of(Kind.TOKENS, *known) if whose in others else None
             if daily is not None:
-                if int(redis.client().get(_used(whose)) or 0) >= daily:
+                if int(redis.client().get(spending.key(whose)) or 0) >= daily:
                     _turn_away(session, client, taken)
                     raise spending.spent(f"The tokens of this {_scope(whose).partition(':')[0]} are used up for today: {daily:,}")
                 daily_of.append(whose)
@@ -116,8 +116,8 @@ def end(session: str, client: str, tokens: int = 0) -> None:
         _leave(session, client, noted)
         with redis.client().pipeline(transaction=False) as pipe:
             for whose in _whose(noted, A_DAY):
-                pipe.incrby(_used(whose), tokens)
-                pipe.expire(_used(whose), spending.DAYS_KEPT * DAY_SECONDS)
+                pipe.incrby(spending.key(whose), tokens)
+                pipe.expire(spending.key(whose), spending.DAYS_KEPT * DAY_SECONDS)
             pipe.execute()
     except redis.ERRORS as error:
         log.warning("limits.off", error=str(error))
@@ -174,7 +174,3 @@ def _whose(noted: Iterable[bytes], what: str) -> list[str]:
 
 def _scope(whose: str) -> str:
     return ADDRESS if whose.startswith("address:") else whose
-
-
-def _used(whose: str) -> str:
-    return names.tokens_used(whose, f"{now():%Y%m%d}")

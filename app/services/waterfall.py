@@ -28,6 +28,8 @@ class Shape:
     """Where names begin."""
     bar: int
     """Where in its row a bar stands."""
+    beside: bool
+    """Whether where a part is spent stands beside its name, at the right edge, or below it."""
 
     @property
     def wide(self) -> int:
@@ -35,8 +37,8 @@ class Shape:
         return self.width - self.left - self.right
 
 
-WIDE: Final = Shape("wide", width=760, row=30, left=250, right=70, margin=12, bar=6)
-NARROW: Final = Shape("narrow", width=324, row=44, left=1, right=56, margin=0, bar=20)
+WIDE: Final = Shape("wide", width=760, row=30, left=250, right=70, margin=12, bar=6, beside=False)
+NARROW: Final = Shape("narrow", width=324, row=44, left=1, right=56, margin=0, bar=20, beside=True)
 """As wide as a phone's page has room for: names stand above their bars."""
 KINDS: Final = {"llama.cpp": "engine", "node": "node", "queue": "wait"}
 """What a bar's colour says, by where the time was spent; everything else is a way."""
@@ -99,7 +101,7 @@ def _row(bar: Bar, shape: Shape, y: int, place: Callable[[float], float]) -> str
     x = shape.left + place(bar.begins)
     wide = max(2.0, shape.left + place(bar.ends) - x)
     words = f"{bar.name}: {duration(bar.took)}, {bar.where}"
-    where = f'x="{shape.margin}" y="{y + 26}"' if shape is WIDE else f'x="{shape.width}" y="{y + 14}" text-anchor="end"'
+    where = f'x="{shape.width}" y="{y + 14}" text-anchor="end"' if shape.beside else f'x="{shape.margin}" y="{y + 26}"'
     return (
         f'<g><title>{escape(words)}</title><text x="{shape.margin}" y="{y + 14}">{escape(bar.name)}</text>'
         f'<text class="soft" {where}>{escape(bar.where)}</text>'

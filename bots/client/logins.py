@@ -28,9 +28,6 @@ class Logins:
         self._sleep: Final = sleep
         self._at: Final[deque[float]] = deque(maxlen=A_DAY)
 
-    def __len__(self) -> int:
-        return len(self._at)
-
     def count(self) -> None:
         """Note that Discord was logged in to."""
         self._at.append(self._now())

@@ -59,5 +59,5 @@ async def test_a_line_that_is_away_is_no_login(stage: Stage, tmp_path: Path) -> 
         for _ in range(3):
             with pytest.raises(aiohttp.ClientError):
                 await door._connect()
-    assert not len(door._logins)
+    assert not door._logins._at
     assert not [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__qualname__", "") == "Herald.run"]
