@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,23 @@ def connected(url: str) -> Iterator[Any]:
         raise Unavailable(f"PostgreSQL does not answer: {_line(error)}") from error
     with closing(connection):
         yield connection
+
+
+@contextmanager
+def locked(cursor: Any, lock: int) -> Iterator[bool]:
+    """Try a lock of the whole session, say whether it was free, and give it back; the connection commits by itself.
+
+    Closing the connection gives it back too, but only once the server noticed: whoever asks next may come before that.
+    """
+    cursor.execute("select pg_try_advisory_lock(%s)", (lock,))
+    free = cursor.fetchone()[0]
+    try:
+        yield free
+    finally:
+        if free:
+            # On a connection that broke the server has let go of it by itself.
+            with suppress(psycopg2.Error):
+                cursor.execute("select pg_advisory_unlock(%s)", (lock,))
 
 
 def _line(error: Exception) -> str:

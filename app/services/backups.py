@@ -112,15 +112,14 @@ def _shown(row: Backup) -> Shown:
 
 
 @contextmanager
-def alone() -> Iterator[Any]:
+def alone() -> Iterator[None]:
     """Hold the one lock of backups, on a connection that lives as long; raise Busy where somebody else does."""
     with pgtools.connected(settings().database_url.get_secret_value()) as connection:
         connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("select pg_try_advisory_lock(%s)", (LOCK,))
-            if not cursor.fetchone()[0]:
+        with connection.cursor() as cursor, pgtools.locked(cursor, LOCK) as free:
+            if not free:
                 raise Busy("Another backup or restore is under way. Wait for its end; `meatlizard backup list` shows it.")
-        yield connection
+            yield
 
 
 def take(backup: str, progress: Progress = lambda *_: None) -> Manifest | None:

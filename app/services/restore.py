@@ -117,9 +117,8 @@ def _root(url: str) -> Iterator[Any]:
 @contextmanager
 def _alone(url: str) -> Iterator[Any]:
     """Hold the lock in the server's own database: a restore takes the platform's away meanwhile."""
-    with _root(url) as cursor:
-        cursor.execute("select pg_try_advisory_lock(%s)", (LOCK,))
-        if not cursor.fetchone()[0]:
+    with _root(url) as cursor, pgtools.locked(cursor, LOCK) as free:
+        if not free:
             raise Busy("Another restore is under way. Wait for its end.")
         yield cursor
 
@@ -127,9 +126,8 @@ def _alone(url: str) -> Iterator[Any]:
 def reopen(url: str) -> bool:
     """Open a database that a killed restore left shut; say whether it was. Left alone while a restore goes on."""
     name = str(make_url(url).database)
-    with _root(url) as cursor:
-        cursor.execute("select pg_try_advisory_lock(%s)", (LOCK,))
-        if not cursor.fetchone()[0]:
+    with _root(url) as cursor, pgtools.locked(cursor, LOCK) as free:
+        if not free:
             return False
         cursor.execute("select 1 from pg_database where datname = %s and not datallowconn", (name,))
         shut = cursor.fetchone() is not None

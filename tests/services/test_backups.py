@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -388,6 +388,15 @@ def test_one_at_a_time_and_each_once(servers: Servers, ada: Member) -> None:
         assert backups.tidy() == []
     assert backups.take(backup)
     assert backups.take(backup) is None
+
+
+def test_whoever_comes_right_after_another_is_not_kept_out(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that was closed holds its locks until the server has noticed; here it notices late."""
+    with ExitStack() as late:
+        monkeypatch.setattr(pgtools, "closing", lambda connection: nullcontext(late.enter_context(closing(connection))))
+        for _ in range(2):
+            with backups.alone():
+                pass
 
 
 def test_begin_is_an_order_that_is_not_lost(servers: Servers) -> None:
