@@ -122,9 +122,11 @@ async def _http_error(request: Request, error: Any) -> Response:
     ours = error.__cause__ if isinstance(error.__cause__, MeatLizardError) else None
     known = ours or HTTP_ERRORS.get(error.status_code) or BadInput(str(error.detail))
     if "text/html" in request.headers.get("accept", ""):
-        return pages.error_page(request, error.status_code, str(known))
-    response = refusal(known, request.scope)
+        response = pages.error_page(request, error.status_code, str(known))
+    else:
+        response = refusal(known, request.scope)
     response.status_code = error.status_code
+    response.headers.update(error.headers or {})  # A 405 names the methods that are taken.
     return response
 
 

@@ -48,10 +48,11 @@ def spoken(member: Member, count: int, words: str, door: Door = Door.DISCORD) ->
 
 def test_a_short_one_is_whole_and_in_its_order(ada: Member, bob: Member) -> None:
     session = spoken(ada, 150, "Because.")
-    file = written(session, ada.id, MOST)
-    assert file is not None
-    assert file.filename == f"conversation-{session[:8]}.md"
-    said = file.fp.read().decode().splitlines()
+    made = written(session, ada.id, MOST)
+    assert made is not None
+    assert made.whole
+    assert made.file.filename == f"conversation-{session[:8]}.md"
+    said = made.file.fp.read().decode().splitlines()
     assert [line for line in said if line.startswith("Number")] == [f"Number {number}" for number in range(150)]
     assert [line for line in said if line.endswith("Because.")] == [f"{number}: Because." for number in range(150)]
     with pytest.raises(NotFound):
@@ -59,9 +60,10 @@ def test_a_short_one_is_whole_and_in_its_order(ada: Member, bob: Member) -> None
 
 
 def test_what_was_said_on_the_page_is_left_out(ada: Member) -> None:
-    file = written(spoken(ada, 2, "Secret.", Door.WEB), ada.id, MOST)
-    assert file is not None
-    said = file.fp.read().decode()
+    made = written(spoken(ada, 2, "Secret.", Door.WEB), ada.id, MOST)
+    assert made is not None
+    assert not made.whole
+    said = made.file.fp.read().decode()
     assert "Secret" not in said
     assert "Number" not in said
     assert said.count("said on the page") == 4
@@ -73,17 +75,18 @@ def test_a_long_one_is_packed_and_read_a_few_messages_at_a_time(ada: Member) -> 
     written(spoken(ada, 1, words), ada.id, MOST)  # Whatever is made once and kept.
     tracemalloc.start()
     try:
-        file = written(session, ada.id, MOST)
+        made = written(session, ada.id, MOST)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert file is not None
-    assert file.filename.endswith(".zip")
-    with zipfile.ZipFile(file.fp) as archive:
+    assert made is not None
+    assert made.whole
+    assert made.file.filename.endswith(".zip")
+    with zipfile.ZipFile(made.file.fp) as archive:
         (name,) = archive.namelist()
         said = archive.read(name).decode()
     assert all(f"\n{number}: the same" in said for number in range(1000))
-    assert len(file.fp.getvalue()) <= MOST  # type: ignore[attr-defined]
+    assert len(made.file.fp.getvalue()) <= MOST  # type: ignore[attr-defined]
     assert peak < 4_000_000, "a page of a hundred messages, and what the file may have"
 
 

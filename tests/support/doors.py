@@ -12,6 +12,7 @@ import httpx
 from websockets.asyncio.client import connect
 
 from tests.support.reader import Reader
+from tests.support.slots import Slots
 from tests.support.stack import Stack
 
 LONG = "Count from one to one hundred in words, and then tell a long story about it."
@@ -90,6 +91,15 @@ class ByCommand(Begun):
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator["ByCommand"]:
+        slots = Slots.of(self.stack)
+        await self._begin()
+        # It gives no sampling along, and the model picks its words freely: some replies end after their first line.
+        while not await asyncio.to_thread(slots.busy):
+            await self._process.communicate()
+            await self._begin()
+        yield self
+
+    async def _begin(self) -> None:
         words = [*self.stack.command, "chat", LONG, "--home", str(self.stack.home)]
         # As a script starts it in the background: with Ctrl-C ignored, which is the harder case.
         self._process = await asyncio.create_subprocess_exec(
@@ -102,7 +112,6 @@ class ByCommand(Begun):
         assert self._process.stdout
         self.seen = (await self._process.stdout.read(1)).decode(errors="replace")
         assert self.seen, "it ended without a word"
-        yield self
 
     async def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)

@@ -18,6 +18,7 @@ from bots.sandbox.clock import Clock
 from bots.sandbox.config import Config
 from bots.sandbox.server import serving
 from tests.browser.conftest import NAMES, QUIET
+from tests.support import linking
 from tests.support.oidc import oidc_provider
 from tests.support.people import Member, member
 from tests.support.website import Site
@@ -152,6 +153,23 @@ async def test_a_token_is_shown_once_and_revoked(site: Site, ada: Member, enter:
     await expect(page.get_by_text("There are none yet.")).to_be_visible()
     with pytest.raises(NotSignedIn):
         await asyncio.to_thread(tokens.holder, secret)
+
+
+async def test_the_page_that_shows_a_code_notices_the_link(
+    site: Site, ada: Member, enter: Entered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEATLIZARD_DISCORD_TOKEN", "t")
+    monkeypatch.setenv("MEATLIZARD_DISCORD_GUILD", "1")
+    settings.cache_clear()
+    page: Page = await enter(ada, "/discord")
+    await page.get_by_role("button", name="Show a code").click()
+    code = await page.locator("#link-code code").inner_text()
+    async with page.expect_response(f"{site.url}/discord"):
+        pass  # It looked, there was nothing yet, and what is to be typed in Discord still stands there.
+    await expect(page.locator("#link-code code")).to_have_text(code)
+    await asyncio.to_thread(linking.claim, code, 4711, "Ada L.")
+    await expect(page.get_by_role("heading", name="Linked")).to_be_visible()
+    await expect(page.locator("#toast")).to_have_text("Linked.")
 
 
 async def test_an_administrator_changes_a_limit_and_its_owner_sees_it(site: Site, ada: Member, enter: Entered) -> None:

@@ -406,6 +406,7 @@ async def test_an_unknown_page_and_a_wrong_method_are_clear_errors(site: Site, a
         await refused(await browser.get("/api/none"), 404, "not_found")
         answer = await browser.put("/api/sessions", json={})
         assert (answer.status_code, answer.json()["error"]["code"]) == (405, "bad_input")
+        assert set(answer.headers["allow"].split(", ")) <= {"GET", "HEAD", "POST", "DELETE"}
 
 
 async def test_an_accident_tells_nothing_of_the_inside(

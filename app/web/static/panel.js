@@ -5,8 +5,9 @@ import { Refused, request } from "./server.js";
 
 const SHOWN = 4000; // ms that a toast stays
 const KEPT = "meatlizard.toast"; // Said after the page has been loaded anew
+const LOOK = 2000; // ms between two looks for what is to happen elsewhere
 
-let fading;
+let fading, looking;
 
 /** Says something in passing; errors stay a while longer. */
 export function toast(words, bad = false) {
@@ -69,6 +70,7 @@ function follow(sender, answer) {
   const { done, show, then = show ? "stay" : "reload" } = sender.dataset;
   if (answer?.url) return location.assign(answer.url);
   if (show) reveal($(show), answer.secret);
+  if (sender.dataset.used) awaitUse(sender.dataset, Date.now() + answer.minutes * 60_000);
   if (sender.matches("form")) sender.reset();
   if (then === "stay") return done && toast(done);
   if (done) sessionStorage.setItem(KEPT, done);
@@ -83,6 +85,18 @@ function reveal(place, secret) {
   place.hidden = false;
   place.closest("[hidden]")?.removeAttribute("hidden");
   place.scrollIntoView({ block: "nearest" });
+}
+
+/** Loads the page anew once it shows no such secret any more: it was used elsewhere. Who looks away costs nothing. */
+function awaitUse({ show, used }, end) {
+  clearTimeout(looking);
+  looking = setTimeout(async () => {
+    if (Date.now() > end) return;
+    const answer = document.hidden ? null : await fetch(location.href).catch(() => null);
+    if (!answer?.ok || answer.redirected || (await answer.text()).includes(`id="${show}"`)) return awaitUse({ show, used }, end);
+    sessionStorage.setItem(KEPT, used);
+    location.reload();
+  }, LOOK);
 }
 
 addEventListener("submit", (event) => {

@@ -4,6 +4,7 @@ import asyncio
 import io
 import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import discord
@@ -33,18 +34,18 @@ def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
         channel, user = interaction.channel_id or 0, interaction.user.id
         session = await asyncio.to_thread(_meant, person, channel, user, conversation)
         async with WRITING:
-            file = await asyncio.to_thread(written, session, person.id, interaction.filesize_limit)
-            if file is None:
+            made = await asyncio.to_thread(written, session, person.id, interaction.filesize_limit)
+            if made is None:
                 await interaction.followup.send(
                     f"It is longer than a file in Discord may be. [All of it is on its page.](<{page(session)}>)",
                     ephemeral=True,
                 )
                 return
-            await interaction.followup.send(
-                f"What was said on the page is not in it: [all of it is there.](<{page(session)}>)",
-                file=file,
-                ephemeral=True,
-            )
+            if made.whole:
+                said = f"All of it is in there, as on [its page.](<{page(session)}>)"
+            else:
+                said = f"What was said on the page is not in it: [all of it is there.](<{page(session)}>)"
+            await interaction.followup.send(said, file=made.file, ephemeral=True)
 
     @transcript.autocomplete("conversation")
     async def titles(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
@@ -53,32 +54,43 @@ def commands(people: People) -> list[app_commands.Command[Any, ..., Any]]:
     return [transcript]
 
 
-def written(session: str, user: str, most: int) -> discord.File | None:
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A conversation as a file for Discord."""
+
+    file: discord.File
+    whole: bool
+    """Whether everything said is in it, for nothing of it came by another door."""
+
+
+def written(session: str, user: str, most: int) -> Transcript | None:
     """Return a conversation as a file of at most so many bytes, packed where it must be; None where that is not enough.
 
     It is never held in memory as a whole where it is longer, and never lies on the disk.
     """
     name = f"conversation-{session[:8]}.md"
-    plain = io.BytesIO()
-    for line in _lines(session, user):
+    plain, whole = io.BytesIO(), True
+    for line, told in _lines(session, user):
         plain.write(line)
+        whole = whole and told
         if plain.tell() > most:
             return _packed(session, user, name, most)
     plain.seek(0)
-    return discord.File(plain, name)
+    return Transcript(discord.File(plain, name), whole)
 
 
-def _packed(session: str, user: str, name: str, most: int) -> discord.File | None:
-    packed = io.BytesIO()
+def _packed(session: str, user: str, name: str, most: int) -> Transcript | None:
+    packed, whole = io.BytesIO(), True
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w", force_zip64=True) as file:
-        for line in _lines(session, user):
+        for line, told in _lines(session, user):
             file.write(line)
+            whole = whole and told
             if packed.tell() > most:
                 return None
     if packed.tell() > most:
         return None
     packed.seek(0)
-    return discord.File(packed, name.replace(".md", ".zip"))
+    return Transcript(discord.File(packed, name.replace(".md", ".zip")), whole)
 
 
 def _meant(person: Person, channel: int, user: int, conversation: str | None) -> str:
@@ -88,10 +100,11 @@ def _meant(person: Person, channel: int, user: int, conversation: str | None) ->
     return session
 
 
-def _lines(session: str, user: str) -> Iterator[bytes]:
+def _lines(session: str, user: str) -> Iterator[tuple[bytes, bool]]:
     for at, role, text in overview.spoken(session, user, Door.DISCORD):
         head = f"## {'You' if role == 'user' else 'Reply'}, {at[:16].replace('T', ' ')} UTC"
-        yield f"{head}\n\n{text if text is not None else ELSEWHERE}\n\n".encode()
+        told = text is not None
+        yield f"{head}\n\n{text if told else ELSEWHERE}\n\n".encode(), told
 
 
 def _offered(person: Person, typed: str) -> list[app_commands.Choice[str]]:
