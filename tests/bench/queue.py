@@ -57,18 +57,24 @@ def stops(rounds: int, lane: str) -> None:
     with running("--lane", lane) as stack:
         slots, token, dice = Slots.of(stack), stack.token(), random.Random(3)
         for name, door in DOORS.items():
-            took = [asyncio.run(_stopped(door(stack, token), slots, dice)) for _ in range(rounds)]
+            took: list[float] = []
+            while len(took) < rounds:
+                one = asyncio.run(_stopped(door(stack, token), slots, dice))
+                if one is not None:  # The command gives no sampling along: some of its replies end after a line.
+                    took.append(one)
             say(f"{name}, {lane} lane: stop to free slot, p50 ms", median(took), "")
             say(f"{name}, {lane} lane: stop to free slot, p95 ms", p(took, 95), goal)
 
 
-async def _stopped(begun: ByPage, slots: Slots, dice: random.Random) -> float:
+async def _stopped(begun: ByPage, slots: Slots, dice: random.Random) -> float | None:
+    """Return the milliseconds that it took; None where the reply was over before."""
     async with httpx.AsyncClient() as client:
         while await slots.busy_async(client):
             await asyncio.sleep(LOOK_SECONDS)
         async with begun.writing():
             await asyncio.sleep(dice.uniform(0, 0.5))
-            assert await slots.busy_async(client) == 1, "the reply was over before it could be stopped"
+            if not await slots.busy_async(client):
+                return None
             since = time.monotonic()
             await begun.stop()
             while await slots.busy_async(client):
