@@ -18,7 +18,7 @@ import httpx
 from tests.bench import load
 from tests.bench.__main__ import p
 from tests.bench.engine import engine
-from tests.support.doors import DOORS, LONG, SAMPLING, ByPage
+from tests.support.doors import DOORS, LONG, SAMPLING, Begun, ByCommand
 from tests.support.people import member
 from tests.support.reader import Reader
 from tests.support.slots import Slots
@@ -66,7 +66,7 @@ def stops(rounds: int, lane: str) -> None:
             say(f"{name}, {lane} lane: stop to free slot, p95 ms", p(took, 95), goal)
 
 
-async def _stopped(begun: ByPage, slots: Slots, dice: random.Random) -> float | None:
+async def _stopped(begun: Begun, slots: Slots, dice: random.Random) -> float | None:
     """Return the milliseconds that it took; None where the reply was over before."""
     async with httpx.AsyncClient() as client:
         while await slots.busy_async(client):
@@ -74,6 +74,8 @@ async def _stopped(begun: ByPage, slots: Slots, dice: random.Random) -> float | 
         async with begun.writing():
             await asyncio.sleep(dice.uniform(0, 0.5))
             if not await slots.busy_async(client):
+                assert isinstance(begun, ByCommand), "the reply was over before it could be stopped"
+                await begun.over()
                 return None
             since = time.monotonic()
             await begun.stop()
