@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 
 from tests.browser.stage import Stage
+from tests.support.waiting import PATIENCE
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 QUIET = [
@@ -22,6 +23,9 @@ QUIET = [
 QUIET += ["--disable-sync"]
 # What the browser itself says when a server is away, as it is on purpose here.
 EXPECTED = ("WebSocket connection to", "Failed to load resource", "net::ERR_")
+
+MILLISECONDS = 1000 * PATIENCE
+"""Within which a page shows what is waited for."""
 
 Opener = Callable[..., Awaitable[Page]]
 
@@ -45,6 +49,7 @@ async def browser() -> AsyncIterator[Browser]:
         own = playwright.chromium.executable_path
         if not path and not await asyncio.to_thread(Path(own).exists):
             pytest.fail("No Chromium: run `make setup`, or install one (Debian: apt install chromium).")
+        expect.set_options(timeout=MILLISECONDS)
         browser = await playwright.chromium.launch(executable_path=path, args=QUIET)
         yield browser
         await browser.close()
@@ -62,7 +67,7 @@ async def stage() -> AsyncIterator[Stage]:
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """One browser profile: its pages share what the browser keeps."""
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(MILLISECONDS)
     yield context
     await context.close()
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from app.services import markdown
 from app.web.security import CSP
+from tests.support.waiting import PATIENCE
 
 WEB = Path(__file__).resolve().parents[2] / "app" / "web"
 # Stricter than the server's: the page must also live with Trusted Types.
@@ -103,7 +104,7 @@ class Stage:
             for socket in list(sockets):
                 await socket.close(code=code)
 
-    async def until(self, true: Callable[[], Any], seconds: float = 10) -> Any:
+    async def until(self, true: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         """Wait until a condition holds and return what it found."""
         async with asyncio.timeout(seconds):
             while not (found := true()):

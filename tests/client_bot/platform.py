@@ -14,7 +14,7 @@ import orjson
 from app.wire.envelope import NodeKeys
 from app.wire.frames import ATTACHMENT, NO_TURN, Frame, FrameKind, content, parse_content
 from app.wire.jobs import Job
-from tests.support.waiting import until_async
+from tests.support.waiting import PATIENCE, until_async
 
 NODE = "home"
 
@@ -159,7 +159,7 @@ def prompt(job: Job) -> Frame:
     return Frame(FrameKind.PROMPT, job.turn, job.attempt, 0, orjson.dumps(body))
 
 
-async def until(condition: Any, seconds: float = 30.0) -> None:
+async def until(condition: Any, seconds: float = PATIENCE) -> None:
     """Wait until something holds."""
 
     async def look() -> Any:

@@ -19,6 +19,7 @@ from tests.client_bot import island
 from tests.client_bot.platform import NODE, until
 from tests.client_bot.stage import KEYS, Stage
 from tests.fakes.llama import reply_text
+from tests.support.waiting import PATIENCE
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Process:
     async def stop(self) -> int:
         """As a supervisor stops it."""
         self.child.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             return await self.child.wait()
 
 
@@ -79,7 +80,7 @@ async def process(stage: Stage, *before: str) -> AsyncIterator[Process]:
 async def answers(stage: Stage, running: Process) -> None:
     """Hold that the process takes a turn and ends in good order."""
     platform = stage.platform
-    await until(lambda: platform.state() == "ready" or running.child.returncode is not None, 60)
+    await until(lambda: platform.state() == "ready" or running.child.returncode is not None)
     assert running.child.returncode is None, running.log.read_text()
     channel = await platform.open(f"s-{uuid4().hex[:12]}")
     job = await platform.ask(channel)
@@ -111,7 +112,7 @@ async def test_killed_and_started_again_it_answers_what_it_missed(stage: Stage):
     write_settings(stage)
     channel = await stage.platform.open("s-000000000001")
     async with process(stage) as running:
-        await until(lambda: stage.platform.state() == "ready", 60)
+        await until(lambda: stage.platform.state() == "ready")
         stage.llama.options.length = 4000
         job = await stage.platform.ask(channel)
         await until(lambda: stage.platform.said(job).deltas)

@@ -19,7 +19,7 @@ from app.services import nodes
 from app.wire import names
 from tests.docker import files
 from tests.support.servers import Servers
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 from workers.inference.settings import NodeSettings
 
 SCRIPTS = Path(sys.executable).parent
@@ -64,7 +64,7 @@ class Broker:
     def stop(self) -> None:
         if self.process:
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def process(words: list[str], environment: dict[str, str], folder: Path) -> Iter
         yield lambda: log.read_text()[-3000:]
     finally:
         started.terminate()
-        started.wait(30)
+        started.wait(PATIENCE)
 
 
 def test_the_workers_health_check_knows_a_worker_that_consumes(broker: Broker, servers: Servers):
@@ -215,7 +215,7 @@ def test_the_object_store_serves_its_bucket_to_its_key_alone(tmp_path: Path):
         assert not _takes(client("wrong"))
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(PATIENCE)
 
 
 def _takes(client) -> bool:

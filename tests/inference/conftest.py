@@ -14,6 +14,7 @@ from textwrap import dedent
 import pytest
 
 from tests.fakes.llama import LlamaFake, Options
+from tests.support.waiting import PATIENCE
 from workers.inference.engine import (
     Chunk,
     End,
@@ -28,8 +29,6 @@ from workers.inference.engine import (
 )
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-#: Waiting ends with the condition; this only bounds a failure. The machine may be busy with other tests.
-DEADLINE_SECONDS = 30.0
 
 
 @dataclass
@@ -67,7 +66,7 @@ def ask(text: str, prefix: str = "", max_tokens: int = 24, **sampling: object) -
     return GenerateRequest([{"role": "user", "content": text}], checked, prefix)
 
 
-async def until(condition: Callable[[], bool], seconds: float = DEADLINE_SECONDS) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for a condition that nobody announces."""
     async with asyncio.timeout(seconds):
         while not condition():

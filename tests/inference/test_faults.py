@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.llama import reply_text
-from tests.inference.conftest import DEADLINE_SECONDS, Heard, ask, hear, running, stand_in, until
+from tests.inference.conftest import Heard, ask, hear, running, stand_in, until
+from tests.support.waiting import PATIENCE
 from workers.inference.engine import (
     Engine,
     EngineCrashed,
@@ -162,7 +163,7 @@ async def test_closing_a_reply_closes_the_connection_at_once(remote: EngineSetti
             async for chunk in chunks:
                 if isinstance(chunk, Text):
                     break
-        assert await engine.wait_slot_free(DEADLINE_SECONDS)
+        assert await engine.wait_slot_free(PATIENCE)
         await until(lambda: not fake.streams)
         assert fake.made[0]["tokens"] < 100
 

@@ -15,7 +15,8 @@ import psutil
 import pytest
 from tenacity import AsyncRetrying, RetryCallState
 
-from tests.inference.conftest import DEADLINE_SECONDS, REPOSITORY, ask, hear, running, until
+from tests.inference.conftest import REPOSITORY, ask, hear, running, until
+from tests.support.waiting import PATIENCE
 from workers.inference.engine import (
     Engine,
     EngineCrashed,
@@ -100,7 +101,7 @@ async def _kill_a_node(settings: EngineSettings, server: str) -> None:
     engine = psutil.Process(int(line))
     node.kill()
     await node.wait()
-    await until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE, 10)
+    await until(lambda: not engine.is_running() or engine.status() == psutil.STATUS_ZOMBIE)
 
 
 async def test_a_program_that_is_slow_to_list_its_options_is_asked_again(
@@ -134,7 +135,7 @@ async def test_where_the_kernel_does_not_help_the_guard_stays(tmp_path: Path) ->
             parent.kill()
         else:
             held.send_signal(signal.SIGABRT)
-        await until(lambda: not held.is_running() or held.status() == psutil.STATUS_ZOMBIE, 10)  # noqa: B023
+        await until(lambda: not held.is_running() or held.status() == psutil.STATUS_ZOMBIE)  # noqa: B023
         assert await parent.wait() in (-signal.SIGKILL, 256 - signal.SIGABRT)
 
 
@@ -143,7 +144,7 @@ async def test_an_orphan_of_an_earlier_start_is_ended_first(settings: EngineSett
     record = EngineRecord(settings.run_dir, "home")
     record.write(orphan.pid, psutil.Process(orphan.pid).create_time(), 1, "ready")
     async with running(replace(settings, llama_server=llama_server)):
-        await asyncio.wait_for(orphan.wait(), DEADLINE_SECONDS)
+        await asyncio.wait_for(orphan.wait(), PATIENCE)
 
 
 async def test_another_process_with_the_recorded_number_is_left_alone(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from app.stream.append import Entry
 from app.wire.envelope import NodeKeys, Ring
 from app.wire.jobs import Job
 from app.wire.states import Verdict
+from tests.support.waiting import PATIENCE
 from workers.inference.queue import QueueDoor
 from workers.inference.writer import Reply
 
@@ -77,7 +78,7 @@ async def test_nothing_goes_out_before_redis_says_so(verdict: Verdict) -> None:
     assert not asked.said, "the engine is ahead of the answer, the page is not"
     asked.answers.set()
     if verdict is Verdict.GO:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while not asked.said:
                 await asyncio.sleep(0.001)
         assert len(asked.said[0].events) == 2, "what was written meanwhile goes out at once"

@@ -1,12 +1,10 @@
-"""The verbs as a person runs them, with stand-ins for our own processes, and waiting for what they bring about."""
+"""The verbs as a person runs them, with stand-ins for our own processes."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,21 +13,10 @@ import psutil
 
 from app.local import leftovers
 from app.local.home import Home
+from tests.support.waiting import PATIENCE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-#: Seconds within which anything waited for here must happen, on a machine that is busy with other tests too.
-PATIENCE = 30.0
-
-
-def wait_for(what: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """What the condition gave once it was true; fails when it never is."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := what():
-            return found
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds:.0f} s: {what}")
 
 
 @dataclass

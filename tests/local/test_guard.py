@@ -12,7 +12,8 @@ import pytest
 
 from app.local import guard
 from app.local.program import GUARD
-from tests.local.harness import PATIENCE, all_gone, wait_for
+from tests.local.harness import all_gone
+from tests.support.waiting import PATIENCE, until
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
 
@@ -21,7 +22,7 @@ def test_records_the_pid_that_the_program_then_has(tmp_path: Path) -> None:
     record = tmp_path / "program.pid.json"
     started = subprocess.Popen([*GUARD, "--record", str(record), "--", "sleep", "300"])
     process = psutil.Process(started.pid)
-    wait_for(lambda: process.name() == "sleep")
+    until(lambda: process.name() == "sleep")
     found = json.loads(record.read_text())
     assert found["pid"] == started.pid
     assert process.create_time() <= found["created"] + 1
@@ -42,11 +43,11 @@ def test_adds_variables_from_a_file(tmp_path: Path) -> None:
 def test_dies_with_its_parent(tmp_path: Path, death: str) -> None:
     guarded = [*GUARD, "--record", str(tmp_path / "record"), "--death", death, "--", "sleep", "300"]
     parent = subprocess.Popen([sys.executable, "-c", f"import subprocess; subprocess.run({guarded!r})"])
-    wait_for(lambda: [child for child in psutil.Process(parent.pid).children() if child.name() == "sleep"])
+    until(lambda: [child for child in psutil.Process(parent.pid).children() if child.name() == "sleep"])
     children = psutil.Process(parent.pid).children(recursive=True)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    wait_for(lambda: all_gone(children))
+    until(lambda: all_gone(children))
 
 
 @linux
@@ -54,11 +55,11 @@ def test_dies_with_its_parent_though_started_in_the_background(tmp_path: Path) -
     guarded = [*GUARD, "--record", str(tmp_path / "record"), "--death", "INT", "--", "sleep", "300"]
     ignoring = f"import signal, subprocess; signal.signal(signal.SIGINT, signal.SIG_IGN); subprocess.run({guarded!r})"
     parent = subprocess.Popen([sys.executable, "-c", ignoring])
-    wait_for(lambda: [child for child in psutil.Process(parent.pid).children() if child.name() == "sleep"])
+    until(lambda: [child for child in psutil.Process(parent.pid).children() if child.name() == "sleep"])
     children = psutil.Process(parent.pid).children(recursive=True)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    wait_for(lambda: all_gone(children))
+    until(lambda: all_gone(children))
 
 
 @linux

@@ -11,13 +11,13 @@ import discord
 from discord import app_commands
 
 from bots.sandbox.server import Sandbox
-from tests.support.waiting import until_async
+from tests.support.waiting import PATIENCE, until_async
 
 INTENTS = discord.Intents(guilds=True, guild_messages=True, dm_messages=True, guild_typing=True)
 SEEING = discord.Intents(guilds=True, guild_messages=True, members=True, message_content=True, dm_messages=True)
 
 
-async def when(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
+async def when(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Wait until something holds."""
 
     async def look() -> Any:
@@ -84,7 +84,7 @@ class Bot(discord.Client):
     async def up(self) -> "Bot":
         self._task = asyncio.create_task(self.start(self._secret))
         ready = asyncio.create_task(self._ready_now())
-        await asyncio.wait([self._task, ready], timeout=15, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([self._task, ready], timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         if self._task.done():
             await self._task
@@ -162,7 +162,7 @@ class Socket:
         self.binary = 0
 
     async def read(self) -> dict[str, Any]:
-        message = await self._ws.receive(timeout=10)
+        message = await self._ws.receive(timeout=PATIENCE)
         if message.type is aiohttp.WSMsgType.BINARY:
             self.binary += 1
             self.last_bytes = message.data
@@ -193,7 +193,7 @@ class Socket:
     async def closed(self) -> int:
         """The code it is closed with."""
         while True:
-            message = await self._ws.receive(timeout=10)
+            message = await self._ws.receive(timeout=PATIENCE)
             if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING):
                 return self._ws.close_code
 

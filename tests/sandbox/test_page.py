@@ -15,6 +15,7 @@ from discord import app_commands
 from playwright.async_api import async_playwright, expect
 
 from tests.sandbox.people import when
+from tests.support.waiting import PATIENCE
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
@@ -199,13 +200,13 @@ async def test_the_command_serves_and_stops(tmp_path, http):
     command = [sys.executable, "-m", "app.cli", "sandbox", "--config", str(config), "--state", str(tmp_path / "s.json")]
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, env=dict(os.environ))
     try:
-        line = (await asyncio.wait_for(process.stdout.readline(), 20)).decode()
+        line = (await asyncio.wait_for(process.stdout.readline(), PATIENCE)).decode()
         url = line.split()[-1].rstrip("/")
         assert "token" not in line
         async with http.get(url + "/api/v10/users/@me", headers={"Authorization": "Bot t-1"}) as response:
             assert (await response.json())["username"] == "Only"
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert await asyncio.wait_for(process.wait(), PATIENCE) == 0
     finally:
         if process.returncode is None:
             process.kill()

@@ -26,8 +26,6 @@ from tests.server_bot.stage import Stage
 from tests.support.people import Member
 from tests.support.waiting import PATIENCE, until_async
 
-STOP_SECONDS = 20
-
 
 @contextmanager
 def process(folder: Path, **settings: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -88,7 +86,7 @@ async def test_sigterm_lets_posts_in_flight_be_confirmed(
         turn = (await asyncio.to_thread(ada.ask, ada.session())).turn
         await until_async(lambda: asyncio.sleep(0, not lonely.sandbox.world.faults.waiting()), PATIENCE)
         running.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(running.wait, STOP_SECONDS) == 0
+        assert await asyncio.to_thread(running.wait, PATIENCE) == 0
     reply = await lonely.node.prompt()
     assert reply.turn == turn
     assert redis.client().hget(names.turn_meta(turn), "posted") == b"1"

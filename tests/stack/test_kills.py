@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.reader import Reader
 from tests.support.stack import Stack
+from tests.support.waiting import PATIENCE
 
 LONG = "Count from one to one hundred in words, and then tell a long story about it."
 SAMPLING = {"max_tokens": 160, "temperature": 0.0, "repeat_penalty": 1.0}
@@ -36,7 +37,7 @@ async def test_killed_in_the_middle_of_a_reply(stack: Stack, victim: str) -> Non
 
 
 async def _kept(reader: Reader) -> dict:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while True:
             try:
                 return await reader.kept()

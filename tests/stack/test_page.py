@@ -1,5 +1,6 @@
 """The real page in a real browser, answered by the real model: asked, reloaded, watched twice, stopped."""
 
+import asyncio
 import re
 import shutil
 from collections.abc import AsyncIterator
@@ -10,9 +11,10 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from tests.browser.conftest import NAMES, QUIET
 from tests.support.reader import Reader
 from tests.support.stack import Stack
+from tests.support.waiting import until
 
-PATIENCE = 90_000
-"""Milliseconds for a reply of the real model on a busy machine."""
+PATIENCE = 240_000
+"""Milliseconds for a reply of the real model on a slow machine that is busy with other tests: some are of a thousand tokens."""
 LONG = "Write a long story about a lizard who keeps a lighthouse."
 LAST = ".assistant:last-child"
 
@@ -59,6 +61,7 @@ async def test_a_guest_asks_and_is_answered(stack: Stack, page: Page) -> None:
     await expect(page).to_have_url(re.compile(r"/s/[0-9a-f-]{36}$"))
 
 
+@pytest.mark.timeout(600)
 async def test_reload_and_a_second_tab_in_the_middle_of_a_reply(stack: Stack, page: Page) -> None:
     await page.goto(stack.status()["url"])
     await ask(page, LONG)
@@ -82,7 +85,7 @@ async def test_stop_frees_the_slot_and_keeps_the_text(stack: Stack, page: Page) 
     assert kept.strip()
     await page.reload()
     await expect(page.locator(f"{LAST} .content")).to_have_text(kept, use_inner_text=True)
-    assert stack.status()["nodes"][0]["busy"] == 0
+    await asyncio.to_thread(until, lambda: stack.status()["nodes"][0]["busy"] == 0)
 
 
 async def test_somebody_else_cannot_look(stack: Stack, page: Page) -> None:

@@ -16,6 +16,7 @@ from app.wire import names
 from app.wire.names import node_alive, turn_channel, turn_meta, turn_stream
 from app.wire.states import Verdict
 from tests.support.servers import Servers
+from tests.support.waiting import PATIENCE
 
 TURN = "turn"
 
@@ -65,7 +66,7 @@ async def test_the_newest_attempt_writes_and_is_heard(redis: Any, appender: Appe
     assert await stream(redis) == [b"a", b"b"]
     ids = [identity for identity, _ in await redis.xrange(turn_stream(TURN))]
     heard = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while len(heard) < 2:
             if message := await pubsub.get_message(timeout=1):
                 heard.append(message["data"])

@@ -12,7 +12,7 @@ from redis.asyncio.client import PubSub
 from app.stream import hub as hub_module
 from app.stream.hub import LOST, OWN_CHANNEL, QUEUE_LENGTH, Hub, Listener
 from tests.support.servers import Servers
-from tests.support.waiting import until_async
+from tests.support.waiting import PATIENCE, until_async
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def hub(servers: Servers) -> AsyncIterator[Hub]:
 
 
 async def get(listener: Listener) -> bytes:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         return await listener.get()
 
 
@@ -87,7 +87,7 @@ async def test_listeners_come_and_go_at_once_and_miss_nothing(hub: Hub, redis: A
                     assert heard != LOST
             await asyncio.sleep(0)
 
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
         for identity in range(8):
             group.create_task(come_and_go(identity))
 
@@ -185,7 +185,7 @@ async def test_whoever_comes_while_the_connection_is_away_is_served_when_it_is_b
     async with hub.listen("first") as first:
         await redis.client_kill_filter(_type="pubsub")
         assert await get(first) == LOST
-        async with asyncio.timeout(20), hub.listen("late") as late:
+        async with asyncio.timeout(PATIENCE), hub.listen("late") as late:
             await redis.publish("late", "x")
             while (heard := await get(late)) == LOST:
                 continue

@@ -36,7 +36,7 @@ class Reader:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.token}"}
 
-    async def ask(self, prompt: str, sampling: dict[str, Any] | None = None, seconds: float = 90) -> "Reader":
+    async def ask(self, prompt: str, sampling: dict[str, Any] | None = None, seconds: float = 300) -> "Reader":
         """Send a prompt and follow its turn until it has ended."""
         if not self.session:
             async with httpx.AsyncClient(base_url=self.url, headers=self.headers) as client:

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.nodes import PlayedNode
 from tests.support.people import Member
+from tests.support.waiting import PATIENCE
 from tests.support.website import Site
 
 ANOTHER = str(uuid4())
@@ -133,7 +134,7 @@ async def test_text_is_shown_as_text(site: Site, ada: Member, bob: Member, node:
     """As a prompt and as a reply; neither may hold up somebody else's chat."""
     text = TEXTS[kind]
     async with undisturbed(site, bob, node), site.page(ada, ada.session()) as page:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             accepted = await page.ask(text)
             await node.answer(text.replace("\0", ""))
             done = await page.hear("done")
@@ -155,7 +156,7 @@ async def test_a_thousand_messages_a_second_slow_down_nobody_else(
         pouring = asyncio.create_task(pour())
         assert (await flood.hear("error"))["code"] == "busy"
         async with site.page(bob, bob.session()) as page:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE):
                 await page.send(type="ping")
                 await page.hear("pong")
         pouring.cancel()

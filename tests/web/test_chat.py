@@ -15,7 +15,7 @@ from app.wire.names import turn_channel
 from app.wire.states import TurnState
 from tests.support.nodes import PlayedNode
 from tests.support.people import Member
-from tests.support.waiting import until_async
+from tests.support.waiting import PATIENCE, until_async
 from tests.support.website import Site
 
 REPLY = ["Der Himmel ", "ist **blau**, ", "weil 光 ", "gestreut 🌈 ", "wird.\n\n", "- a\n", "- b\n\n", "Ende", " é."]
@@ -143,7 +143,7 @@ async def test_stop_while_it_runs_keeps_the_text(site: Site, ada: Member, node: 
         await writing.say("And ", "so ")
         await page.hear("delta")
         await page.send(type="stop", turn=turn)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while await writing.say("on ") != "stop":
                 await asyncio.sleep(0.01)
         await writing.end(TurnState.CANCELLED)

@@ -24,6 +24,7 @@ from app.wire.states import Door
 from tests.support import hostile
 from tests.support.nodes import PlayedNode
 from tests.support.people import Member, member
+from tests.support.waiting import PATIENCE
 from tests.support.website import Site
 
 PEOPLE = 10
@@ -35,7 +36,7 @@ async def test_people_get_their_replies_all_the_same(site: Site, ada: Member, bo
     target = hostile.Target(site.url, token, sessions)
     loose = asyncio.create_task(hostile.let_loose(target, 0.1))
     people = [ada, *(await asyncio.to_thread(lambda: [member(f"person-{number}") for number in range(PEOPLE - 1)]))]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE):
         await asyncio.gather(*(_chat(site, who) for who in people), _answer(node))
     assert not loose.done(), loose
     loose.cancel()

@@ -23,7 +23,7 @@ from tests.support.oidc import oidc_provider
 from tests.support.people import Member, member
 from tests.support.website import Site
 
-PATIENCE = 30_000
+PATIENCE = 90_000
 """Milliseconds, on a machine that is busy with other tests."""
 PASSWORD = "correct horse battery"
 EXPECTED = "Failed to load resource"

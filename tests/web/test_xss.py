@@ -16,7 +16,7 @@ from tests.support.people import Member, member
 from tests.support.website import Site
 from tests.web.xss_corpus import VECTORS
 
-PATIENCE = 60_000
+PATIENCE = 90_000
 """Milliseconds, on a machine that is busy with other tests."""
 LINKS = "[...document.querySelectorAll('[href],[src],[action],[data]')].map(one => one.href?.baseVal ?? one.href ?? one.src)"
 HANDLERS = (

@@ -75,6 +75,14 @@ def test_takes_what_waited_for_it(setup: CeleryTestSetup, node_workers: Nodes, a
     until(lambda: row(turn).state == TurnState.DONE, said=node.logs)
 
 
+def test_takes_what_came_while_the_broker_had_given_it_up(setup: CeleryTestSetup, node_workers: Nodes, ada: Member) -> None:
+    node = node_workers.start()
+    until(lambda: ready("home"), said=node.logs)
+    redis.client().delete(names.node_key("home"))  # As when it was out of reach for longer than its beat is good.
+    turn = ada.ask(ada.session(), "Anybody?").turn
+    until(lambda: row(turn).state == TurnState.DONE, said=node.logs)  # And no sweeper runs here.
+
+
 def test_what_a_killed_node_had_begun_goes_on_elsewhere(
     setup: CeleryTestSetup, node_workers: Nodes, ada: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:

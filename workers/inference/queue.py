@@ -228,9 +228,10 @@ class QueueDoor:
             pipe.expire(key, names.NODE_TTL_SECONDS)
             pipe.time()
             asked = time.time()
-            *_, told = await pipe.execute()
+            new, _, told = await pipe.execute()
             self._clock.note(asked, time.time(), told)
         ready = health.state == "ready"
-        if ready and not self._was_ready:
+        # Where every field is new the broker had given this node up: what came meanwhile waits, and nobody else will say so.
+        if ready and (new == len(beat) or not self._was_ready):
             await self._hand_in(Handed(Asked.DISPATCH, self._name))
         self._was_ready = ready
