@@ -509,6 +509,8 @@ async def test_the_end_is_followed_only_by_those_who_read_it(stage: Stage, open_
     await page.locator("#transcript").hover()
     await page.mouse.wheel(0, -400)
     await expect(page.locator("#latest")).to_be_visible()
+    # The wheel's way is a smooth one: only where it stands still is where the reader stays.
+    await page.wait_for_function(f"() => new Promise(done => {{ const at = {far}; setTimeout(() => done({far} === at), 300); }})")
     before = await page.evaluate(far)
     for event in events[60:]:
         await stage.tell(session, **event)
@@ -631,6 +633,7 @@ async def test_older_sessions_come_by_hand_where_the_server_was_away(stage: Stag
     rows = page.locator("#sessions a")
     older = page.get_by_role("button", name="Older sessions")
     await stage.until(lambda: stage.fails["GET /api/sessions older"] == 0)
+    await page.wait_for_load_state("networkidle")
     await expect(rows).to_have_count(10)
     await older.focus()
     await page.keyboard.press("Enter")

@@ -161,7 +161,7 @@ async def test_posts_that_fail_or_seem_to(
 async def test_a_storm_of_429_is_waited_out(platform: Platform, channel: int, node: Running, stage: Stage):
     other = await platform.open("s-other")
     job = await platform.ask(channel)
-    stage.fault(Kind.STORM, method="POST", route=MESSAGES, channel=channel, during=4.0)
+    stage.fault(Kind.STORM, method="POST", route=MESSAGES, channel=channel, during=10.0)
     calm = await platform.ask(other, "Calm")
     await platform.whole(calm)
     assert not platform.said(job).ends, "a storm in one channel delays that channel only"

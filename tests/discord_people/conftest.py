@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bots.api import use_api
+from bots.sandbox import control, desk
 from bots.sandbox.config import Config
 from bots.sandbox.server import Sandbox, serving
 from tests.discord_people.hall import Hall
@@ -15,6 +16,7 @@ from tests.sandbox.people import Control
 from tests.server_bot.stage import Stage
 from tests.support import caches
 from tests.support.servers import Servers
+from tests.support.waiting import PATIENCE
 
 NOBODY: Any = None
 """There is no node on Discord here: replies come by the queue lane."""
@@ -29,6 +31,9 @@ def config() -> Config:
 @pytest.fixture
 async def sandbox(config: Config, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Sandbox]:
     """A Discord of our own, to which the platform's settings lead."""
+    for module in (control, desk):
+        # Three seconds in Discord; here other tests run beside.
+        monkeypatch.setattr(module, "ANSWER", PATIENCE)
     async with serving(config) as sandbox:
         monkeypatch.setenv("MEATLIZARD_DISCORD_TOKEN", sandbox.token("Server-Bot"))
         monkeypatch.setenv("MEATLIZARD_DISCORD_GUILD", str(sandbox.guild))

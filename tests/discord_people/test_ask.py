@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from limits import RateLimitItemPerMinute
 
+from app.core import redis
 from app.services import limits, session_list, turns
+from app.wire import names
 from app.wire.states import TurnState, Verdict
 from bots.sandbox.faults import Kind
 from bots.server.commands.split import LIMIT
@@ -95,7 +97,7 @@ async def test_stop_ends_what_is_being_written_and_retry_asks_again(hall: Hall, 
     await writing.say("Once ")
     said = await hall.reads("Once")
     await hall.press("Stop", said[0].id)
-    await hall.stage.turn(writing.job.turn, lambda row: row.stopped)
+    await hall.until(lambda: redis.client().hget(names.turn_meta(writing.job.turn), "stop"))
     assert await writing.say("upon ") is Verdict.STOP
     assert await writing.end(TurnState.CANCELLED)
     await hall.reads("Once upon", "Stopped.")

@@ -9,7 +9,7 @@ from tests.faults import run
 SEED = 20
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1500)
 async def test_everything_breaks_once_and_nothing_is_lost(tmp_path: Path) -> None:
     result = await run.run(tmp_path, SEED, run.SHORT)
     assert not result.findings, "\n".join(result.findings)

@@ -96,9 +96,9 @@ def settings(tmp_path: Path, model: Path) -> EngineSettings:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Restarts without a pause, and half a second to show that a slot gets on: long for a stand-in."""
+    """Restarts without a pause, and three seconds to show that a slot gets on: long for a stand-in, on a slow machine too."""
     monkeypatch.setattr(supervisor, "PAUSE", lambda state: 0.01)
-    monkeypatch.setattr(generate, "ADVANCE_SECONDS", 0.5)
+    monkeypatch.setattr(generate, "ADVANCE_SECONDS", 3.0)
 
 
 @asynccontextmanager

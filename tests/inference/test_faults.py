@@ -29,8 +29,8 @@ from workers.inference.engine import (
 
 @pytest.fixture
 def remote(settings: EngineSettings) -> EngineSettings:
-    """For a stand-in that is there already; what counts as a hang is short."""
-    return replace(settings, model=None, ctx_size=4096, hang_seconds=0.3, prompt_hang_seconds=0.6)
+    """For a stand-in that is there already."""
+    return replace(settings, model=None, ctx_size=4096)
 
 
 async def test_the_stand_in_is_heard_as_it_speaks(remote: EngineSettings) -> None:
@@ -93,7 +93,8 @@ async def test_a_server_with_models_of_its_own_is_asked_for_one_by_its_name(remo
 
 
 async def test_silence_is_a_hang_and_pings_are_silence(remote: EngineSettings) -> None:
-    async with stand_in() as (_, url), running(replace(remote, llama_url=url)) as engine:
+    impatient = replace(remote, hang_seconds=0.3, prompt_hang_seconds=0.6)
+    async with stand_in() as (_, url), running(replace(impatient, llama_url=url)) as engine:
         with pytest.raises(EngineHung) as caught:
             await hear(engine, ask("!hang"))
         assert caught.value.retry
@@ -115,7 +116,7 @@ async def test_a_hung_child_is_restarted(settings: EngineSettings, llama_server:
 @pytest.mark.parametrize("word", ["slow", "quiet"])
 async def test_a_prompt_that_takes_long_is_no_hang(remote: EngineSettings, word: str) -> None:
     """With progress there are signs of life; without, the slot is seen to get on."""
-    async with stand_in() as (_, url), running(replace(remote, llama_url=url)) as engine:
+    async with stand_in() as (_, url), running(replace(remote, llama_url=url, prompt_hang_seconds=0.6)) as engine:
         heard = await hear(engine, ask(f"!{word}=1.5", max_tokens=3))
         assert heard.end is not None
         assert len(heard.progress) > (10 if word == "slow" else 0)

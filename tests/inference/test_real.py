@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.inference.conftest import ask, hear, running, small_model
+from tests.support.waiting import PATIENCE
 from workers.inference.engine import (
     Engine,
     EngineSettings,
@@ -68,7 +69,7 @@ async def test_a_closed_reply_frees_its_slot(engine: Engine) -> None:
         async for chunk in chunks:
             if isinstance(chunk, Text):
                 break
-    assert await engine.wait_slot_free(2.0)
+    assert await engine.wait_slot_free(PATIENCE)
     assert engine.busy == 0
 
 
@@ -77,7 +78,7 @@ async def test_a_closed_reply_frees_its_slot_while_the_prompt_is_read(engine: En
     async with aclosing(engine.generate(ask(prompt, max_tokens=100))) as chunks:
         async for _ in chunks:
             break
-    assert await engine.wait_slot_free(15.0)
+    assert await engine.wait_slot_free(PATIENCE)
 
 
 async def test_a_long_session_is_trimmed_by_the_real_tokenizer(engine: Engine) -> None:
@@ -151,7 +152,7 @@ async def test_marks_that_are_typed_are_text_to_the_real_tokenizer(engine: Engin
 
     honest = await marks([{"role": "user", "content": "Hello."}])
     assert await marks([{"role": "user", "content": typed}]) > honest, "this is what it would come to"
-    request = GenerateRequest([{"role": "user", "content": typed}], prefix="So <|im_end|> far")
+    request = GenerateRequest([{"role": "user", "content": typed}], Sampling(max_tokens=8), "So <|im_end|> far")
     fitted = (await engine.fit(request)).request
     assert await marks(fitted.prompt()) == honest
     assert fitted.messages[0]["content"].replace("\u2060", "") == typed

@@ -141,8 +141,9 @@ async def swept(*wanted: str) -> None:
 
 @pytest.mark.parametrize("lagging", [False, True], ids=["a replica that has all", "a replica that lacks the last seconds"])
 async def test_a_fail_over_to_a_replica(
-    site: Site, ada: Member, wires: Wires, played: PlayedNode, replica: Replica, lagging: bool
+    site: Site, ada: Member, wires: Wires, played: PlayedNode, replica: Replica, lagging: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sweep.LEASE, "queue", 900)  # However long it takes here, nobody thinks that the node is lost.
     async with talking(site, ada, played) as (page, turn, writing):
         waiting = await asyncio.to_thread(lambda: ada.ask(ada.session()).turn)
         replica.catch_up()

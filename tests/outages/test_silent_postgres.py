@@ -22,8 +22,8 @@ ONE = text("select 1")
 def _soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let silence be noticed soon, and by nobody but the platform."""
     monkeypatch.setattr(silence, "ASK_SECONDS", 0.1)
-    monkeypatch.setattr(silence, "CONNECT_SECONDS", 0.5)
-    monkeypatch.setitem(plain.CONNECT_ARGS, "connect_timeout", 1)
+    monkeypatch.setattr(silence, "CONNECT_SECONDS", 3.0)
+    monkeypatch.setitem(plain.CONNECT_ARGS, "connect_timeout", 3)
     monkeypatch.setattr(proxy, "KEEPALIVE_SECONDS", 10 * PATIENCE)
     yield
     db.engine().dispose()

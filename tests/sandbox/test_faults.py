@@ -35,7 +35,7 @@ async def test_events_come_twice_late_and_in_the_wrong_order(client, control):
     await control("faults", kind="reorder", event="MESSAGE_CREATE")
     await say(control, client, "b", "c")
     await when(lambda: words(client, 2) == ["c", "b"])
-    await control("faults", kind="delay", seconds=0.3, event="MESSAGE_CREATE")
+    await control("faults", kind="delay", seconds=3.0, event="MESSAGE_CREATE")
     await say(control, client, "d", "e")
     await when(lambda: words(client, 4) == ["e", "d"])
 

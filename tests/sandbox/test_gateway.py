@@ -185,7 +185,7 @@ async def test_whatever_can_be_resumed_is(client, control, action):
 
 async def test_a_refused_resume_is_a_new_session_and_nothing_is_replayed(client, control):
     await control("faults", kind="refuse_resume")
-    await control("faults", kind="refuse_connect", during=0.5)
+    await control("faults", kind="refuse_connect", during=3.0)
     await control("gateway", action="drop")
     await control.say("ada", "general", f"<@{client.user.id}> missed")
     await when(lambda: client.readies == 2)
@@ -223,7 +223,7 @@ async def test_a_half_open_connection_gives_way_to_the_resume(dial, sandbox):
 class TestHeartbeats:
     @pytest.fixture
     def config(self):
-        return Config(limits="off", heartbeat_seconds=0.3)
+        return Config(limits="off", heartbeat_seconds=1.0)
 
     async def test_they_are_acknowledged_and_missed(self, dial):
         socket = await dial()
@@ -240,10 +240,10 @@ class TestHeartbeats:
         assert loop.time() - sent >= ACK_SECONDS
 
     async def test_a_zombie_is_noticed_and_resumed_from(self, invite, control):
-        bot = await invite("Client-Bot", heartbeat_timeout=1.0)
+        bot = await invite("Client-Bot", heartbeat_timeout=3.0)
         await control("gateway", action="zombie", seconds=60)
         await control.say("ada", "general", f"<@{bot.user.id}> into the void")
-        await when(lambda: bot.resumes == 1 and bot.heard)
+        await when(lambda: bot.resumes and bot.heard)
         assert len(bot.heard) == 1
 
 

@@ -68,8 +68,10 @@ async def page(sandbox):
     # Chromium from PATH, else Playwright's own.
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     async with async_playwright() as playwright:
+        expect.set_options(timeout=1000 * PATIENCE)
         browser = await playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         page = await browser.new_page()
+        page.set_default_timeout(1000 * PATIENCE)
         complaints = []
         page.on("console", lambda one: complaints.append(one.text) if one.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -164,6 +166,7 @@ async def test_a_person_mentions_the_bot_by_its_name(page, server):
     await page.get_by_role("button", name="@Server-Bot").click()
     await expect(page.locator("#text")).to_have_value("you too, @Server-Bot ")
     await page.press("#text", "Enter")
+    await expect(page.locator("#text")).to_have_value("")
     await page.fill("#text", "@Server-Bot, not me@bob nor @bobby")
     await page.press("#text", "Enter")
     await when(lambda: len(server.heard) == 2)

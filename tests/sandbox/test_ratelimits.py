@@ -121,8 +121,8 @@ async def test_a_storm_delays_one_channel_only(server, control):
 
 async def test_a_global_storm_stops_everything(server, control):
     other = await server.guild.create_text_channel("other")
-    await control("faults", kind="storm", during=1.0, scope="global", bot="Server-Bot")
     begun = time.monotonic()
+    await control("faults", kind="storm", during=1.0, scope="global", bot="Server-Bot")
     await asyncio.gather(server.channel().send("x"), other.send("y"))
     assert time.monotonic() - begun >= 0.8
 

@@ -227,7 +227,7 @@ async def test_a_permission_taken_away_fails_the_turn_and_says_why(ada: Member, 
 async def test_a_rate_limit_delays_its_channel_only(ada: Member, stage: Stage) -> None:
     slow, quick = ada.session(), ada.session()
     channel = await stage.bot.layout.session(slow)
-    stage.fault(Kind.STORM, method="POST", route=POSTS, channel=channel.id, during=2.0, retry_after=2.0)
+    stage.fault(Kind.STORM, method="POST", route=POSTS, channel=channel.id, during=8.0, retry_after=8.0)
     await asyncio.to_thread(ada.ask, slow)
     await asyncio.to_thread(ada.ask, quick)
     first = await stage.node.prompt()

@@ -204,7 +204,7 @@ async def test_another_bot_is_not_believed(ada: Member, stage: Stage) -> None:
         await stage.refused("channel")
     await reply.say("b")
     await ends_well(stage, reply)
-    assert sorted(stage.audited()) == ["author", "channel"]
+    await until_async(lambda: asyncio.to_thread(lambda: sorted(stage.audited()) == ["author", "channel"]))
 
 
 async def test_the_end_twice_ends_it_once_and_is_confirmed_again(ada: Member, stage: Stage) -> None:

@@ -21,7 +21,7 @@ from tests.sandbox.people import INTENTS
 from tests.support.hurry import hurry
 from tests.support.servers import Servers
 
-WINDOW: Final = 0.4
+WINDOW: Final = 3.0
 """Seconds; the sandbox's own clock decides when it is over."""
 LONG: Final = 300.0
 """Seconds of a window that is not waited out."""

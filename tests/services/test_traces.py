@@ -22,7 +22,7 @@ from app.wire.states import Door
 from tests.support import nodes
 from tests.support.nodes import PlayedNode
 from tests.support.people import Member
-from tests.support.waiting import until
+from tests.support.waiting import until, until_async
 from tests.support.website import Site
 
 HOUR = 3_600_000.0
@@ -52,8 +52,12 @@ async def test_every_hop_stamps_the_turn_though_the_page_is_an_hour_off(site: Si
         await page.send(type="shown", turn=turn, **{name: at + HOUR for name, at in own.items()})
         await page.send(type="ping")
         await page.hear("pong")
-    found = await asyncio.to_thread(traces.of, turn, ada.id)
-    assert set(found.hops) == set(hops.WHO), "a hop without its stamp"
+
+    async def whole() -> Any:
+        found = await asyncio.to_thread(traces.of, turn, ada.id)
+        return found if set(found.hops) == set(hops.WHO) else None
+
+    found = await until_async(whole)  # What the web process stamps it writes down while it goes on.
     order = [hops.SENT, hops.RECEIVED, hops.KEPT, hops.LEASED, hops.DISPATCHED, *NODE, hops.ENDED]
     stamps = [found.hops[hop] for hop in order if hop not in (hops.LEASED,)]  # Redis gives whole milliseconds.
     assert stamps == sorted(stamps), found.hops

@@ -13,7 +13,7 @@ from app.wire import hops
 from tests.support import sandbox
 from tests.support.reader import Reader
 from tests.support.stack import Stack
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 PROMPT = "Repeat after me: walrus-tangerine-piccolo."
 MARKERS = ("walrus", "tangerine", "piccolo")
@@ -74,7 +74,7 @@ async def test_stop_frees_the_slot(stack: Stack) -> None:
     asking = asyncio.create_task(reader.ask(LONG, {"max_tokens": 1000, "temperature": 0.0, "repeat_penalty": 1.0}))
     await reader.first_text.wait()
     assert not reader.ending
-    async with httpx.AsyncClient(base_url=reader.url, headers=reader.headers) as client:
+    async with httpx.AsyncClient(base_url=reader.url, headers=reader.headers, timeout=PATIENCE) as client:
         (await client.post(f"/api/turns/{reader.turn}/stop")).raise_for_status()
     await asking
     assert reader.ending["event"] == "cancelled"
@@ -92,6 +92,6 @@ def test_another_up_with_other_wishes_is_refused(stack: Stack) -> None:
 
 
 async def _messages(reader: Reader) -> list[dict[str, str]]:
-    async with httpx.AsyncClient(base_url=reader.url, headers=reader.headers) as client:
+    async with httpx.AsyncClient(base_url=reader.url, headers=reader.headers, timeout=PATIENCE) as client:
         found: list[dict[str, str]] = (await client.get(f"/api/sessions/{reader.session}")).json()["messages"]
         return found

@@ -11,7 +11,7 @@ from redis.asyncio import Redis as AsyncRedis
 from app.wire import names
 from tests.support.reader import Reader
 from tests.support.stack import Stack
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 LONG = "Count from one to one hundred in words, and then tell a long story about it."
 SAMPLING = {"max_tokens": 400, "temperature": 0.0, "repeat_penalty": 1.0}
@@ -83,9 +83,12 @@ async def test_both_doors_of_one_process_answer_at_once(stack: Stack) -> None:
     await first.first_text.wait()
     async with by_discord(stack):
         await second.ask("Say hello.", {"max_tokens": 40})
+        while second.ending.get("lane") == "queue":  # A beat of the node's own came in between.
+            second = Reader(url, token)
+            await second.ask("Say hello.", {"max_tokens": 40})
     assert second.ending["event"] == "done", second.ending
     assert not first.ending, "the other was still being written"
-    async with httpx.AsyncClient(base_url=url, headers=first.headers) as client:
+    async with httpx.AsyncClient(base_url=url, headers=first.headers, timeout=PATIENCE) as client:
         (await client.post(f"/api/turns/{first.turn}/stop")).raise_for_status()
     await asking
     assert first.ending["event"] == "cancelled"
@@ -96,7 +99,7 @@ async def test_both_doors_of_one_process_answer_at_once(stack: Stack) -> None:
 
 
 async def kept(reader: Reader) -> str:
-    async with httpx.AsyncClient(base_url=reader.url, headers=reader.headers) as client:
+    async with httpx.AsyncClient(base_url=reader.url, headers=reader.headers, timeout=PATIENCE) as client:
         messages = (await client.get(f"/api/sessions/{reader.session}")).json()["messages"]
         [reply] = [one["text"] for one in messages if one["role"] == "assistant"]
         return str(reply)

@@ -23,6 +23,7 @@ LAST = ".assistant:last-child"
 async def chromium() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         path = next(filter(None, map(shutil.which, NAMES)), None)
+        expect.set_options(timeout=PATIENCE)
         browser = await playwright.chromium.launch(executable_path=path, args=QUIET)
         yield browser
         await browser.close()
@@ -31,6 +32,7 @@ async def chromium() -> AsyncIterator[Browser]:
 @pytest.fixture
 async def page(chromium: Browser) -> AsyncIterator[Page]:
     context = await chromium.new_context()
+    context.set_default_timeout(PATIENCE)
     page = await context.new_page()
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -9,10 +9,10 @@ from tests.support.waiting import until_async
 async def test_a_wait_that_lasts_is_ended_once() -> None:
     late: list[float] = []
     loop = asyncio.get_running_loop()
-    waits = Waits(0.2, lambda: late.append(loop.time()))
+    waits = Waits(1.0, lambda: late.append(loop.time()))
     for _ in range(5):  # Together longer than one may last.
         waits.begin()
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.25)
         waits.end()
     assert not late
     began = loop.time()
@@ -22,10 +22,10 @@ async def test_a_wait_that_lasts_is_ended_once() -> None:
         return bool(late)
 
     await until_async(over)
-    assert 0.19 <= late[0] - began < 2
+    assert 0.99 <= late[0] - began < 20
     waits.begin()
     waits.close()
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.2)
     assert len(late) == 1
 
 

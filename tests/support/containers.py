@@ -18,7 +18,7 @@ from redis import Redis
 from app.local.program import GUARD
 from app.local.settings import Settings
 from tests.support.servers import Server
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 STOP_SECONDS = 15
 
@@ -105,7 +105,7 @@ class ProcessContainer(CeleryTestContainer):
         number = _number(signal or "SIGKILL")
         self._process.send_signal(number)
         if number not in _NOT_AN_END:
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(PATIENCE)
 
     def restart(self, timeout: int = STOP_SECONDS) -> None:
         """Start it anew and return when it is ready; what still runs is ended first."""

@@ -10,6 +10,8 @@ import orjson
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidMessage, InvalidStatus, WebSocketException
 
+from tests.support.waiting import PATIENCE
+
 FINAL = ("done", "failed", "cancelled")
 
 
@@ -39,7 +41,7 @@ class Reader:
     async def ask(self, prompt: str, sampling: dict[str, Any] | None = None, seconds: float = 300) -> "Reader":
         """Send a prompt and follow its turn until it has ended."""
         if not self.session:
-            async with httpx.AsyncClient(base_url=self.url, headers=self.headers) as client:
+            async with httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=PATIENCE) as client:
                 self.session = (await client.post("/api/sessions")).raise_for_status().json()["id"]
         identity = str(uuid4())
         message = {"type": "prompt", "id": identity, "text": prompt, "parent": self.parent, "sampling": sampling or {}}
@@ -92,6 +94,6 @@ class Reader:
 
     async def kept(self) -> dict[str, Any]:
         """What PostgreSQL keeps of the session, as the page would load it anew."""
-        async with httpx.AsyncClient(base_url=self.url, headers=self.headers) as client:
+        async with httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=PATIENCE) as client:
             found: dict[str, Any] = (await client.get(f"/api/sessions/{self.session}")).raise_for_status().json()
             return found

@@ -365,7 +365,7 @@ async def test_hanging_up_while_it_waits_takes_it_out_of_the_queue(
     await until_async(lambda: asyncio.to_thread(lambda: redis.client().scard(names.WAITING)))
     asking.cancel()
     await until_async(lambda: asyncio.to_thread(lambda: the_turn().state == TurnState.CANCELLED))
-    assert redis.client().scard(names.WAITING) == 0
+    await until_async(lambda: asyncio.to_thread(lambda: redis.client().scard(names.WAITING) == 0))
 
 
 async def test_who_waits_hears_of_it_in_comments(

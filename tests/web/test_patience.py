@@ -26,7 +26,7 @@ from tests.support.people import Member
 from tests.support.waiting import PATIENCE
 from tests.support.website import Site, serving
 
-SOON = 0.3
+SOON = 1.5
 """What the tests take for the seconds of real life."""
 FAR_MORE = 64 << 20
 """Bytes that nobody should be able to leave with us; what lies in the kernel's buffers is less than half of it."""
@@ -87,8 +87,8 @@ def frame(opcode: Opcode, data: bytes = b"", *, fin: bool = True) -> bytes:
 @asynccontextmanager
 async def raw_page(site: Site, who: Member, room: int = 0, *headers: str) -> AsyncIterator[Raw]:
     """The chat socket of somebody, without a library that behaves."""
+    path = f"/ws/sessions/{await asyncio.to_thread(who.session)}"
     async with raw(site, room) as client:
-        path = f"/ws/sessions/{await asyncio.to_thread(who.session)}"
         more = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Origin: {site.url}")
         key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
         await client.say(request(site, path, *more, key, f"Cookie: {cookie_name()}={who.login}", *headers))

@@ -112,6 +112,7 @@ def test_a_worker_is_asked_and_never_told(setup: CeleryTestSetup) -> None:
         for answer in control.broadcast(command, arguments=words, reply=True, timeout=0.2):
             assert all("error" in said for said in answer.values()), (command, answer)
     until(lambda: control.inspect(timeout=1).ping(), said=setup.worker.logs)
-    [queues] = control.inspect(timeout=1).active_queues().values()
+    told = until(lambda: control.inspect(timeout=1).active_queues(), said=setup.worker.logs)
+    [queues] = told.values()
     assert {queue["name"] for queue in queues} == set(names.PLATFORM_QUEUES)
     assert (setup.worker.container.id, setup.worker.container.status) == (process, "running")

@@ -24,6 +24,10 @@ from tests.workers.conftest import Engine, Nodes
 SYSTEM = {"role": "system", "content": "You are a helpful assistant."}
 
 
+LONG = 1000
+"""Tokens of a reply that is not over before something has been done to it."""
+
+
 def row(turn: str) -> Turn:
     with transaction() as tx:
         return tx.get_one(Turn, UUID(turn))
@@ -84,8 +88,9 @@ def test_takes_what_came_while_the_broker_had_given_it_up(setup: CeleryTestSetup
 
 
 def test_what_a_killed_node_had_begun_goes_on_elsewhere(
-    setup: CeleryTestSetup, node_workers: Nodes, ada: Member, monkeypatch: pytest.MonkeyPatch
+    setup: CeleryTestSetup, node_workers: Nodes, ada: Member, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    engine.fake.options.length = LONG
     # The sweeper runs here, with less patience than the ten seconds of a real one.
     monkeypatch.setitem(sweep.LEASE, "queue", 2)
     first = node_workers.start("home")
@@ -100,12 +105,12 @@ def test_what_a_killed_node_had_begun_goes_on_elsewhere(
     until(lambda: sweep.sweep() or row(turn).attempt == 2, said=second.logs)
     until(lambda: row(turn).state == TurnState.DONE, said=second.logs)
     assert (row(turn).attempt, row(turn).node) == (2, "away")
-    assert turns.reply(turn) == expected("Go on and on."), "carried on where the other was cut off"
+    assert turns.reply(turn) == expected("Go on and on.", LONG), "carried on where the other was cut off"
     no_refusals(second, setup.worker)
 
 
 def test_sigterm_hands_a_turn_on_at_once(setup: CeleryTestSetup, node_workers: Nodes, ada: Member, engine: Engine) -> None:
-    engine.fake.options.length = 300  # Neither may end while the other is waited for.
+    engine.fake.options.length = LONG
     first = node_workers.start("home")
     until(lambda: ready("home"), said=first.logs)
     second = node_workers.start("away")
@@ -119,11 +124,12 @@ def test_sigterm_hands_a_turn_on_at_once(setup: CeleryTestSetup, node_workers: N
     assert first.container.exit_status == 0, first.logs()
     for turn, words in asked.items():
         until(lambda turn=turn: row(turn).state == TurnState.DONE, said=second.logs)
-        assert turns.reply(turn) == expected(words, 300)
+        assert turns.reply(turn) == expected(words, LONG)
         assert row(turn).node == "away"
 
 
-def test_stop_frees_the_engine(setup: CeleryTestSetup, node_workers: Nodes, ada: Member, llama: str) -> None:
+def test_stop_frees_the_engine(setup: CeleryTestSetup, node_workers: Nodes, ada: Member, engine: Engine) -> None:
+    engine.fake.options.length = LONG
     node = node_workers.start(slots=1)
     until(lambda: ready("home"), said=node.logs)
     session = ada.session()
@@ -132,7 +138,8 @@ def test_stop_frees_the_engine(setup: CeleryTestSetup, node_workers: Nodes, ada:
     assert not redis.client().keys("*unacked*inference*"), "what it has taken is noted nowhere: that would be a round trip"
     turns.stop(turn, ada.id)
     until(lambda: row(turn).state == TurnState.CANCELLED, said=node.logs)
-    assert expected("For ever.").startswith(turns.reply(turn))
+    assert expected("For ever.", LONG).startswith(turns.reply(turn))
+    engine.fake.options.length = 60
     after = ada.ask(session, "Next?").turn
     until(lambda: row(after).state == TurnState.DONE, said=node.logs)
 

@@ -34,7 +34,7 @@ parting.run(app.Worker(pool="threads", without_gossip=True, without_mingle=True,
 
 @pytest.mark.parametrize("stop", ["pass", "threading.Event().wait()"])
 def test_an_unforeseen_error_ends_the_process_whatever_hangs(stop: str) -> None:
-    program = WORKER.format(error="RuntimeError", stop=stop, seconds=0.2)
+    program = WORKER.format(error="RuntimeError", stop=stop, seconds=3.0)
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert "stopping" in ended.stderr  # Where Celery sends all that is printed.
     assert ended.returncode == 1, ended.stderr

@@ -84,7 +84,7 @@ def test_a_store_that_is_away_is_asked_again_and_in_nobodys_way(setup: CeleryTes
     try:
         archive.close(session, ada.id)
         backup = backups.begin("test", Door.CLI)
-        until(lambda: kept().tries >= 2, 60, setup.worker.logs)
+        until(lambda: kept().tries >= 2, 150, setup.worker.logs)
         assert (kept().state, "object store" in str(kept().error)) == ("waiting", True)
         turn = ada.ask(ada.session()).turn
         [job] = nodes.jobs()
@@ -92,8 +92,8 @@ def test_a_store_that_is_away_is_asked_again_and_in_nobodys_way(setup: CeleryTes
         until(lambda: state(turn) == TurnState.DONE, said=setup.worker.logs)
     finally:
         servers.s3.start()
-    until(lambda: kept().state == "stored", 90, setup.worker.logs)
-    until(lambda: {one.id: one.state for one in backups.listed()}[backup] == "proven", 90, setup.worker.logs)
+    until(lambda: kept().state == "stored", 300, setup.worker.logs)
+    until(lambda: {one.id: one.state for one in backups.listed()}[backup] == "proven", 400, setup.worker.logs)
 
 
 def test_dispatches_when_a_node_has_come_up(setup: CeleryTestSetup, ada: Member) -> None:
