@@ -9,7 +9,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import PATIENCE
 
 LONG = "Count from one to one hundred in words, and then tell a long story about it."
-SAMPLING = {"max_tokens": 400, "temperature": 0.0, "repeat_penalty": 1.0}
+SAMPLING = {"max_tokens": 200, "temperature": 0.0, "repeat_penalty": 1.0}
 
 
 @pytest.mark.parametrize("victim", ["web", "worker", "node", "llama.cpp", "redis", "postgres", "s3", "beat", "flower"])
