@@ -23,6 +23,8 @@ from app.wire.errors import MeatLizardError, Unavailable
 from app.wire.states import Door, TurnState
 
 TOKEN_FILE: Final = "cli-token"
+NOT_TAKING: Final = ("away", "failed", "draining")
+"""States of nodes that take no prompts, as the page has it."""
 RECONNECT_SECONDS: Final = 60
 """How long a web process that was restarted is waited for."""
 
@@ -122,6 +124,7 @@ class Asking:
         self._sent_at = 0.0
         self._attempt = 0
         self._unwanted = False
+        self._waits = ""
 
     def run(self) -> Answer:
         """Return what came of it; raise where the platform refused the prompt or stayed away.
@@ -172,6 +175,8 @@ class Asking:
                 answer.turn = event["turn"]
                 if self._unwanted:
                     call(f"{self._base}/api/turns/{answer.turn}/stop", self._token, b"")
+            case "queued":
+                self._tell(event)
             case "started":
                 answer.node = event.get("node", "")
                 if event["attempt"] > self._attempt:  # Else it is told again, after a connection that broke.
@@ -186,6 +191,27 @@ class Asking:
                 answer.tokens = (event.get("usage") or {}).get("completion_tokens") or 0
                 return True
         return False
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        """Say on stderr where the turn stands, whenever that is another place."""
+        position, eta = event.get("position"), event.get("eta")
+        if self._quiet or not position:
+            return
+        if eta is not None:
+            words = f"number {position} in the queue, about {max(1, round(eta))} s"
+        elif self._anybody():
+            words = f"number {position} in the queue"
+        else:
+            words = "no node takes prompts just now; yours waits for one"
+        if words.partition(",")[0] != self._waits.partition(",")[0]:
+            print(f"meatlizard: {words}.", file=sys.stderr, flush=True)
+        self._waits = words
+
+    def _anybody(self) -> bool:
+        try:
+            return any(one["state"] not in NOT_TAKING for one in call(f"{self._base}/api/state", self._token)["nodes"])
+        except MeatLizardError:  # This token may not see it, or the web process is on its way out.
+            return True
 
     def _cut(self, at: int) -> None:
         del self._shown[at:]

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from app import printed
 from app.local import discord, engine, envfile, model, node, ports, postgres, s3, settings, stack, valkey
 from app.local.errors import LocalError, ServerDown
 from app.local.home import DISK_NEEDED, Home, user_name
@@ -72,6 +73,7 @@ def examine(home: Home) -> list[Finding]:
             ("processes", lambda: _processes(running)),
             ("postgres", lambda: _postgres_clock(known)),
             ("redis", lambda: _redis_clock(known)),
+            ("nodes", lambda: _nodes(home, known, running)),
             ("s3", lambda: _s3(known)),
             ("discord", lambda: _discord(home, known)),
         ]
@@ -94,6 +96,27 @@ def _look(part: str, look: Callable[[], str]) -> Finding:
     except Exception as error:
         # Whatever it is, one broken part must not hide the others.
         return Finding(part, False, f"{type(error).__name__}: {error}".splitlines()[0], f"see the log of {part}")
+
+
+def _nodes(home: Home, known: Settings, running: Supervisor) -> str:
+    states: dict[str, str] = {}
+    for one in valkey.nodes(known):
+        state = one.said.get("state", "away")
+        states[one.name] = "draining" if state == "ready" and one.draining else state
+        if state in ("failed", "degraded"):
+            raise Ill(f"{one.name} {state}: {printed.text(one.said.get('error', ''))}", "its log says why")
+    if not states:
+        return "none yet; `meatlizard node invite` makes others known"
+    seen = ", ".join(f"{name} {printed.text(state)}" for name, state in states.items()) or "none"
+    ours = {node.process_name(name): name for name in states if node.file(home, name).exists()}
+    for process in set(running.processes()) & set(ours):
+        if states[ours[process]] == "away":
+            raise Ill(seen, f"{ours[process]} runs here and is not heard: {home.logs / process}.log says why")
+    if "ready" not in states.values() and "starting" not in states.values():
+        drained = next((name for name, state in states.items() if state == "draining"), None)
+        back = f"`meatlizard node drain {drained} --undo` gives it turns again" if drained else "start one with `meatlizard node`, where it is"
+        raise Ill(seen, f"nobody takes prompts: {back}")
+    return seen
 
 
 def _python() -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from app.core.config import settings
-from app.local import discord, ports, sandbox
+from app.local import discord, node, ports, sandbox
 from app.local.home import Home
 from app.services.joining import ClientBot
 from app.wire.errors import BadInput
@@ -29,8 +29,11 @@ def ways(name: str, lane: str, redis: str | None, token: str | None) -> Ways:
     """Return the ways of a lane; raise BadInput where it has none."""
     if lane not in LANES:
         raise BadInput(f"There is no lane {lane!r}: say {', '.join(LANES)}.")
+    if node.file(Home.at(), name).exists():
+        # Its password and its bot would be others from then on, and it would be shut out.
+        raise BadInput(f"{name} is this machine's own node, which `meatlizard up` runs: choose another name.")
     notes: list[str] = []
-    address = None if lane == "discord" else redis or _own_redis()
+    address = None if lane == "discord" else _checked(redis) if redis else _own_redis()
     if address is not None and _local(address):
         notes.append(f"{address} is this machine alone: elsewhere it needs a tunnel to it, or --lane discord.")
     elif address is not None and not address.startswith("rediss://"):
@@ -73,6 +76,18 @@ def _made_in_sandbox(name: str) -> str:
     )
     with urllib.request.urlopen(request, timeout=discord.ASK_SECONDS) as response:
         return str(json.load(response)["token"])
+
+
+def _checked(redis: str) -> str:
+    """Return where the node shall reach Redis, as it was given; raise BadInput where that is no address."""
+    parts = urlsplit(redis if "://" in redis else f"redis://{redis}")
+    try:
+        sound = parts.scheme in ("redis", "rediss") and parts.hostname and parts.port and parts.netloc.count("@") == 0 and not parts.path
+    except ValueError:  # Of a port that is none.
+        sound = False
+    if not sound:
+        raise BadInput(f"{redis!r} is no address of a Redis: say HOST:PORT, or rediss://HOST:PORT.")
+    return redis
 
 
 def _own_redis() -> str:

@@ -14,7 +14,7 @@ from app.services import condition
 from app.wire.figures import figure
 
 #: What is said when nothing runs: the same keys, nothing in them.
-NOTHING: dict[str, Any] = {"url": None, "processes": {}, "services": None, "nodes": [], "keeping": None}
+NOTHING: dict[str, Any] = {"url": None, "processes": {}, "services": None, "nodes": [], "waiting": None, "keeping": None}
 
 
 def status(home: Home) -> dict[str, Any] | None:
@@ -35,6 +35,7 @@ def status(home: Home) -> dict[str, Any] | None:
         | _engines(home),
         "services": services(home, known),
         "nodes": _nodes(known),
+        "waiting": _waiting(known),
         "keeping": keeping.told(known),
     }
 
@@ -93,6 +94,14 @@ def _nodes(known: Settings) -> list[dict[str, Any]]:
         return []
 
 
+def _waiting(known: Settings) -> int | None:
+    """How many turns wait for a node; None while Valkey does not answer."""
+    try:
+        return valkey.waiting(known)
+    except ServerDown:
+        return None
+
+
 def _number(said: str | None) -> float:
     """What a node says as a figure; 0 where it says none, or nonsense: it may be a stolen one."""
     try:
@@ -127,6 +136,8 @@ def show(found: dict[str, Any]) -> None:
     console.print(processes)
     if found["nodes"]:
         console.print(nodes_table(found["nodes"]))
+    if found["waiting"]:
+        console.print("1 turn waits." if found["waiting"] == 1 else f"{found['waiting']} turns wait.")
     if found["keeping"]["schedule"]:
         console.print(keeping.table(found["keeping"]))
         console.print("\n".join(keeping.lines(found["keeping"])))

@@ -130,6 +130,12 @@ def nodes(settings: Settings) -> list[KnownNode]:
     return [KnownNode(name, _hash(next(told)), int(next(told)), name in draining) for name in sorted(known)]
 
 
+def waiting(settings: Settings) -> int:
+    """How many turns wait for a node."""
+    [told] = _asked(settings, ("SCARD", names.WAITING))
+    return int(told)
+
+
 def version_and_clock(settings: Settings) -> tuple[str, float]:
     """The server's version, and its time in seconds since the epoch."""
     (seconds, microseconds), told = _asked(settings, ("TIME",), ("INFO", "server"))

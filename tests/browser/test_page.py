@@ -386,8 +386,9 @@ async def test_regenerate_and_edit_make_versions_one_can_switch_between(stage: S
     assert parent == next(m["id"] for m in stage.sessions[session]["messages"] if m["text"] == "Reply three")
 
 
-async def test_a_reload_shows_what_failed_and_what_waits(stage: Stage, open_page: Opener) -> None:
-    stage.nodes = []
+@pytest.mark.parametrize("states", [[], ["away", "draining"]], ids=["no node", "none that takes prompts"])
+async def test_a_reload_shows_what_failed_and_what_waits(stage: Stage, open_page: Opener, states: list[str]) -> None:
+    stage.nodes = [{**stage.nodes[0], "name": state, "state": state} for state in states]
     session = stage.session("Two", {"role": "user", "text": "Q"})
     prompt = stage.sessions[session]["messages"][0]["id"]
     turn: Json = {"id": "f" * 32, "message": prompt, "state": "failed", "attempt": 3, "reason": "No node answered."}
@@ -399,9 +400,9 @@ async def test_a_reload_shows_what_failed_and_what_waits(stage: Stage, open_page
     )
     await page.reload()
     await expect(page.locator(".assistant")).to_have_count(1)
-    await expect(page.locator(".assistant .status")).to_have_text("No node is connected: your prompt waits for one.")
+    await expect(page.locator(".assistant .status")).to_have_text("No node takes prompts just now: yours waits for one.")
     await page.goto(stage.url)
-    await expect(page.locator("#answers")).to_have_text("No node is connected: your prompt will wait for one.")
+    await expect(page.locator("#answers")).to_have_text("No node takes prompts just now: yours will wait for one.")
 
 
 @pytest.mark.parametrize("code", [4404, 4401])

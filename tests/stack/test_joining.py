@@ -44,6 +44,42 @@ def node(stack: Stack, name: str) -> dict[str, object]:
     return next((one for one in found if one["name"] == name), {})
 
 
+def test_this_machines_own_node_is_not_invited(stack: Stack) -> None:
+    """It would get another password and another bot, and be shut out."""
+    refused = stack.run("node", "invite", "home", check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "this machine's own node" in refused.stderr
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:99999", "host:none", "http://host:6379", "user:word@host:6379"])
+def test_an_address_that_leads_nowhere_is_refused(stack: Stack, address: str) -> None:
+    refused = stack.run("node", "invite", "attic", "--redis", address, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "HOST:PORT" in refused.stderr
+    assert not node(stack, "attic")
+
+
+def test_doctor_and_status_say_when_nobody_takes_prompts(stack: Stack) -> None:
+    stack.run("node", "drain", "home")
+    try:
+        asking = subprocess.Popen(
+            [*stack.command, "chat", "Say hello.", "--home", str(stack.home)],
+            env=stack.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        until(lambda: stack.status()["waiting"] == 1)
+        found = stack.run("doctor", check=False)
+        assert found.returncode == 1
+        assert "meatlizard node drain home --undo" in " ".join(found.stdout.split())
+        assert "1 turn waits." in stack.run("status").stdout
+    finally:
+        stack.run("node", "drain", "home", "--undo")
+    said, told = asking.communicate(timeout=SECONDS)
+    assert (asking.returncode, bool(said.strip())) == (0, True), told
+    assert "no node takes prompts just now" in told
+    assert stack.status()["waiting"] == 0
+    stack.run("doctor")
+
+
 @pytest.mark.parametrize("lane", ["queue", "discord"])
 def test_a_node_joins_answers_rests_and_leaves(stack: Stack, away: Stack, lane: str) -> None:
     name = f"attic-{lane}"

@@ -30,6 +30,35 @@ def delta(at: int, text: str) -> dict[str, Any]:
     return {"event": "delta", "turn": "t", "at": at, "text": text}
 
 
+def queued(position: int, eta: float | None) -> dict[str, Any]:
+    return {"event": "queued", "turn": "t", "attempt": 0, "position": position, "eta": eta}
+
+
+def test_whoever_waits_is_told_where_and_whether_anybody_is_there(
+    asking: Asking, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = [{"state": "draining"}, {"state": "away"}]
+    monkeypatch.setattr(console, "call", lambda *_: {"nodes": nodes})
+    hear(asking, ACCEPTED, queued(3, None), queued(3, None))
+    nodes.append({"state": "ready"})
+    hear(asking, queued(2, 20.4), queued(2, 17.0), queued(1, None), ACCEPTED, STARTED, delta(0, "One."))
+    said = capsys.readouterr()
+    assert said.out == "One."
+    assert said.err.splitlines() == [
+        "meatlizard: no node takes prompts just now; yours waits for one.",
+        "meatlizard: number 2 in the queue, about 20 s.",
+        "meatlizard: number 1 in the queue.",
+    ]
+
+
+def test_a_token_that_may_not_see_the_nodes_asks_all_the_same(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> Any:
+        raise MeatLizardError("You may not do this.")
+
+    monkeypatch.setattr(console, "call", refused)
+    hear(asking, ACCEPTED, queued(1, None), STARTED, delta(0, "One."))
+
+
 def test_a_line_that_broke_prints_nothing_twice(asking: Asking, capsys: pytest.CaptureFixture[str]) -> None:
     hear(asking, ACCEPTED, STARTED, delta(0, "One "))
     hear(asking, ACCEPTED, STARTED, delta(0, "One "), delta(4, "two"))

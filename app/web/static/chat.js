@@ -39,8 +39,8 @@ class Outbox {
   }
 }
 
-/** The nodes that can answer, now or in a moment. */
-export const here = (nodes) => nodes.filter(({ state }) => state !== "away" && state !== "failed");
+/** The nodes that can answer a new prompt, now or in a moment; one that is drained only ends what it has. */
+export const here = (nodes) => nodes.filter(({ state }) => !["away", "failed", "draining"].includes(state));
 
 export class Chat {
   /** `page` draws: show(chat), touch(node), restore(text), notice(words), connection(state), made(id), titled(id, title), used(id), gone(). */

@@ -117,7 +117,7 @@ async function sayWhoAnswers() {
   const many = names.length > 2 ? `${names.slice(0, 2).join(", ")} and ${names.length - 2} more` : names.join(" and ");
   $("answers").textContent = names.length
     ? `${many} will answer.`
-    : "No node is connected: your prompt will wait for one.";
+    : "No node takes prompts just now: yours will wait for one.";
 }
 
 $("notice-close").onclick = () => (page.notice(""), composer.focus());

@@ -212,7 +212,7 @@ function statusOf({ role, reply, pending, state }) {
 }
 
 function waiting({ position, eta, nobody, attempt }) {
-  if (nobody) return "No node is connected: your prompt waits for one.";
+  if (nobody) return "No node takes prompts just now: yours waits for one.";
   const again = attempt > 0 ? "The node fell silent; another try begins. " : "";
   if (!position) return `${again}Queued…`;
   const time = typeof eta === "number" ? `, about ${duration(eta)}` : "";
