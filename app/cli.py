@@ -20,6 +20,8 @@ def main() -> None:
     except ValueError as error:
         # pydantic's ValidationError is one: a setting is missing or cannot be.
         _fail(_settings_line(error))
+    except KeyboardInterrupt:  # Before anything of it had begun.
+        _fail("stopped.", 130)
     except Exception as error:
         if _aborted(error):
             _fail("stopped.", 130)

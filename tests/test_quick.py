@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app import processes, quick
+from app import cli, processes, quick
 from app.verbs import app
 
 
@@ -58,3 +58,13 @@ def test_both_ways_say_the_same(verb: list[str], options: list[str], tmp_path: P
         said.append((ran.returncode, ran.stdout, ran.stderr))
     assert said[0] == said[1]
     assert said[0][0] == 1
+
+
+def test_ctrl_c_while_it_loads_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def pressed(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quick, "meant", pressed)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "meatlizard: stopped.\n")

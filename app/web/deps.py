@@ -11,7 +11,7 @@ from starlette.responses import Response
 from app.core.config import settings
 from app.services import accounts, logins, tokens
 from app.services.person import VISITOR, Person
-from app.services.rights import Right
+from app.services.rights import Right, may
 from app.web.security import LOOPBACK, SAFE, fronted, name_in, own_origin, secure
 from app.wire.errors import NotAllowed, NotSignedIn
 
@@ -80,6 +80,15 @@ async def person(connection: HTTPConnection) -> Person:
     raise NotSignedIn
 
 
+BEYOND_TOKEN: Final = "This token is not for that, though you may do it: sign in on the page, or make a token that opens more."
+
+
+def _entitled(who: Person, right: Right) -> Person:
+    if not who.may(right):
+        raise NotAllowed(BEYOND_TOKEN if may(who.role, right) else None)
+    return who
+
+
 async def arriving(request: Request, response: Response) -> Person:
     """Return who is at the door, as `person` does; a guest who is about to keep something gets a login of their own."""
     try:
@@ -90,9 +99,7 @@ async def arriving(request: Request, response: Response) -> Person:
         token = await asyncio.to_thread(accounts.enter_as_guest, agent(request), address(request))
         set_cookie(response, token)
         return await asyncio.to_thread(logins.person, token)
-    if not who.may(Right.CHAT):
-        raise NotAllowed
-    return who
+    return _entitled(who, Right.CHAT)
 
 
 arriving.right = Right.CHAT  # type: ignore[attr-defined]  # As `needs` marks its own.
@@ -135,10 +142,7 @@ def needs(right: Right) -> Any:
     """
 
     async def entitled(connection: HTTPConnection) -> Person:
-        who = await person(connection)
-        if not who.may(right):
-            raise NotAllowed
-        return who
+        return _entitled(await person(connection), right)
 
     entitled.right = right  # type: ignore[attr-defined]  # How the test of all routes finds out what each one needs.
     return Depends(entitled)

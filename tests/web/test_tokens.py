@@ -95,6 +95,8 @@ async def test_what_each_scope_opens(site: Site, ada: Member) -> None:
             for (method, path), scopes in opens.items():
                 answer = await client.request(method, path, json={"model": "default", "messages": [{"role": "user", "content": "x"}]})
                 assert (answer.status_code != 403) is (scope in scopes), (scope, path, answer.text)
+                if scope not in scopes and path.startswith("/api"):  # What her role has, and this token has not.
+                    assert "This token is not for that" in answer.text
 
 
 async def test_openais_client_tells_a_missing_scope(site: Site, ada: Member) -> None:
