@@ -39,7 +39,7 @@ class Outbox {
   }
 }
 
-/** The nodes that can answer a new prompt, now or in a moment; one that is drained only ends what it has. */
+/** The nodes that can answer a new prompt, now or in a moment. */
 export const here = (nodes) => nodes.filter(({ state }) => !["away", "failed", "draining"].includes(state));
 
 export class Chat {
