@@ -40,7 +40,7 @@ class Outbox {
 }
 
 /** The nodes that can answer a new prompt, now or in a moment. */
-export const here = (nodes) => nodes.filter(({ state }) => !["away", "failed", "draining"].includes(state));
+export const here = (nodes) => nodes.filter(({ state }) => !/away|failed|draining/.test(state));
 
 export class Chat {
   /** `page` draws: show(chat), touch(node), restore(text), notice(words), connection(state), made(id), titled(id, title), used(id), gone(). */
