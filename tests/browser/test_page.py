@@ -8,6 +8,7 @@ from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import Opener
 from tests.browser.stage import Json, Stage, written
+from tests.support.waiting import until_async
 
 REPLY = """Geckos hold on with **van der Waals** forces – 🦎 no glue.
 
@@ -496,6 +497,11 @@ async def test_back_and_forth_go_through_the_sessions(stage: Stage, open_page: O
     await expect(page.locator(".message")).to_have_count(2)
 
 
+async def holds(page: Page, expression: str) -> None:
+    """Wait until it is true. Playwright's own way of waiting evaluates a string from its second look on, which our policy forbids."""
+    await until_async(lambda: page.evaluate(expression))
+
+
 async def test_the_end_is_followed_only_by_those_who_read_it(stage: Stage, open_page: Opener) -> None:
     page = await open_page()
     session, accepted = await ask(page, stage)
@@ -504,21 +510,21 @@ async def test_the_end_is_followed_only_by_those_who_read_it(stage: Stage, open_
     for event in events[:60]:
         await stage.tell(session, **event)
     far = "document.querySelector('#scroller').scrollTop"
-    await page.wait_for_function(
-        f"{far} > 300 && {far} + document.querySelector('#scroller').clientHeight > document.querySelector('#scroller').scrollHeight - 4"
+    await holds(
+        page, f"{far} > 300 && {far} + document.querySelector('#scroller').clientHeight > document.querySelector('#scroller').scrollHeight - 4"
     )
     await page.locator("#transcript").hover()
     await page.mouse.wheel(0, -400)
     await expect(page.locator("#latest")).to_be_visible()
     # The wheel's way is a smooth one: only where it stands still is where the reader stays.
-    await page.wait_for_function(f"() => new Promise(done => {{ const at = {far}; setTimeout(() => done({far} === at), 300); }})")
+    await holds(page, f"() => new Promise(done => {{ const at = {far}; setTimeout(() => done({far} === at), 300); }})")
     before = await page.evaluate(far)
     for event in events[60:]:
         await stage.tell(session, **event)
     await expect(page.locator(".content p")).to_have_count(61)
     assert await page.evaluate(far) == before
     await page.locator("#latest").click()
-    await page.wait_for_function(f"{far} > {before} + 300")
+    await holds(page, f"{far} > {before} + 300")
     await expect(page.locator("#latest")).to_be_hidden()
 
 
@@ -530,7 +536,7 @@ async def test_code_and_replies_can_be_copied(stage: Stage, context: BrowserCont
     clipboard = "navigator.clipboard.readText()"
     assert await page.evaluate(clipboard) == "def longest(text):\n    return max(text.split(), key=len)\n"
     await page.locator(".assistant").get_by_role("button", name="Copy", exact=True).last.click()
-    await page.wait_for_function(f"async () => (await {clipboard}).startsWith('Geckos')")
+    await holds(page, f"async () => (await {clipboard}).startsWith('Geckos')")
     assert await page.evaluate(clipboard) == REPLY
 
 
