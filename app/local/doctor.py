@@ -99,15 +99,14 @@ def _look(part: str, look: Callable[[], str]) -> Finding:
 
 
 def _nodes(home: Home, known: Settings, running: Supervisor) -> str:
-    states: dict[str, str] = {}
-    for one in valkey.nodes(known):
-        state = one.said.get("state", "away")
-        states[one.name] = "draining" if state == "ready" and one.draining else state
-        if state in ("failed", "degraded"):
-            raise Ill(f"{one.name} {state}: {printed.text(one.said.get('error', ''))}", "its log says why")
+    listed = valkey.nodes(known)
+    states = {one.name: one.state for one in listed}
+    for one in listed:
+        if one.state in ("failed", "degraded"):
+            raise Ill(f"{one.name} {one.state}: {printed.text(one.said.get('error', ''))}", "its log says why")
     if not states:
         return "none yet; `meatlizard node invite` makes others known"
-    seen = ", ".join(f"{name} {printed.text(state)}" for name, state in states.items()) or "none"
+    seen = ", ".join(f"{name} {printed.text(state)}" for name, state in states.items())
     ours = {node.process_name(name): name for name in states if node.file(home, name).exists()}
     for process in set(running.processes()) & set(ours):
         if states[ours[process]] == "away":

@@ -75,14 +75,13 @@ def _nodes(known: Settings) -> list[dict[str, Any]]:
         found = []
         for one in valkey.nodes(known):
             said = one.said
-            state = said.get("state", "away")
             found.append(
                 {
                     "name": one.name,
                     "lane": said.get("lane", "queue"),
                     "slots": int(_number(said.get("slots"))),
                     "busy": one.busy,
-                    "state": "draining" if state == "ready" and one.draining else state,
+                    "state": one.state,
                     "model": said.get("model"),
                     "tokens_per_second": _number(said.get("tokens_per_second")) or None,
                     "memory": int(sum(_number(said.get(part)) for part in ("memory", "resident"))) or None,

@@ -117,6 +117,12 @@ class KnownNode:
     busy: int
     draining: bool
 
+    @property
+    def state(self) -> str:
+        """What the node says of its engine, `away` where it is not heard, `draining` where it only ends what it has."""
+        said = self.said.get("state", "away")
+        return "draining" if said == "ready" and self.draining else said
+
 
 def nodes(settings: Settings) -> list[KnownNode]:
     """The nodes the platform knows, by name; two rounds of questions, however many there are."""

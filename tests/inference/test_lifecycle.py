@@ -135,7 +135,7 @@ async def test_where_the_kernel_does_not_help_the_guard_stays(tmp_path: Path) ->
             parent.kill()
         else:
             held.send_signal(signal.SIGABRT)
-        await until(lambda: not held.is_running() or held.status() == psutil.STATUS_ZOMBIE)  # noqa: B023
+        await until(lambda held=held: not held.is_running() or held.status() == psutil.STATUS_ZOMBIE)
         assert await parent.wait() in (-signal.SIGKILL, 256 - signal.SIGABRT)
 
 

@@ -14,7 +14,7 @@ from tests.support.stack import Stack
 from tests.support.waiting import until
 
 PATIENCE = 240_000
-"""Milliseconds for a reply of the real model on a slow machine that is busy with other tests: some are of a thousand tokens."""
+"""Milliseconds for a reply of the real model on a slow machine that is busy with other tests."""
 LONG = "Write a long story about a lizard who keeps a lighthouse."
 LAST = ".assistant:last-child"
 
