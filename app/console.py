@@ -124,7 +124,7 @@ class Asking:
         self._sent_at = 0.0
         self._attempt = 0
         self._unwanted = False
-        self._waits = ""
+        self._place = ""
 
     def run(self) -> Answer:
         """Return what came of it; raise where the platform refused the prompt or stayed away.
@@ -197,15 +197,11 @@ class Asking:
         position, eta = event.get("position"), event.get("eta")
         if self._quiet or not position:
             return
-        if eta is not None:
-            words = f"number {position} in the queue, about {max(1, round(eta))} s"
-        elif self._anybody():
-            words = f"number {position} in the queue"
-        else:
-            words = "no node takes prompts just now; yours waits for one"
-        if words.partition(",")[0] != self._waits.partition(",")[0]:
-            print(f"meatlizard: {words}.", file=sys.stderr, flush=True)
-        self._waits = words
+        somebody = eta is not None or self._anybody()
+        place = f"number {position} in the queue" if somebody else "no node takes prompts just now; yours waits for one"
+        if place != self._place:
+            self._place = place
+            print(f"meatlizard: {place}{'' if eta is None else f', about {max(1, round(eta))} s'}.", file=sys.stderr, flush=True)
 
     def _anybody(self) -> bool:
         try:

@@ -20,6 +20,7 @@ PROXY_HEADERS: Final = (
     *("true-client-ip", "cf-", "fly-", "fastly-", "x-envoy-", "x-azure-", "tailscale-", "front-end-https"),
 )
 """Any header that begins so means that somebody else passed the request on, and that the person may be anywhere."""
+BEYOND_TOKEN: Final = "This token is not for that, though you may do it: sign in on the page, or make a token that opens more."
 
 
 def cookie_name() -> str:
@@ -78,9 +79,6 @@ async def person(connection: HTTPConnection) -> Person:
     if connection.scope.get("method", "GET") in SAFE:
         return VISITOR
     raise NotSignedIn
-
-
-BEYOND_TOKEN: Final = "This token is not for that, though you may do it: sign in on the page, or make a token that opens more."
 
 
 def _entitled(who: Person, right: Right) -> Person:
